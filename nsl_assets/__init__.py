@@ -1,0 +1,1 @@
+"""nsl: noise scaling laws for representation learning, as Dagster assets."""
