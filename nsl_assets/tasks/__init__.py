@@ -1,10 +1,41 @@
-"""Tasks: a data set of counts, its split, and the auxiliary signal that models never see."""
+"""Room 1. Tasks: a data set of counts, its split, and the auxiliary signal that models never see."""
 
-from typing import Final
-
+from nsl_assets.tasks.auxiliary import Auxiliary
 from nsl_assets.tasks.count_writing import write_counts
 from nsl_assets.tasks.counts import BLOCK_ROWS, CountRows, CountStore, open_counts
+from nsl_assets.tasks.settings import H5adTask, SimulatedCells, SplitSettings, TaskSettings
+from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
+from nsl_assets.tasks.task import Task, open_task
+from nsl_assets.tasks.truth import SimulationTruth, TrueInformation
+from nsl_assets.tasks.writing import (
+    CODE_VERSION,
+    auxiliary_identity,
+    data_identity,
+    write_auxiliary,
+    write_data,
+)
 
-CODE_VERSION: Final = "1"
-
-__all__ = ["BLOCK_ROWS", "CODE_VERSION", "CountRows", "CountStore", "open_counts", "write_counts"]
+__all__ = [
+    "BLOCK_ROWS",
+    "CODE_VERSION",
+    "PROBE",
+    "TRAIN",
+    "VALIDATION",
+    "Auxiliary",
+    "CountRows",
+    "CountStore",
+    "H5adTask",
+    "SimulatedCells",
+    "SimulationTruth",
+    "SplitSettings",
+    "Task",
+    "TaskSettings",
+    "TrueInformation",
+    "auxiliary_identity",
+    "data_identity",
+    "open_counts",
+    "open_task",
+    "write_auxiliary",
+    "write_counts",
+    "write_data",
+]

@@ -69,13 +69,10 @@ class _Appender:
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype[Any], chunk_entries: int) -> None:
         self._folder, self._name, self._chunk_entries = folder, name, chunk_entries
+        self.dtype = dtype
         self._buffer = np.empty(chunk_entries * CHUNKS_PER_SHARD, dtype)
         self._filled = 0
         self._array = _create(folder, name, dtype, chunk_entries, 0)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._buffer.dtype
 
     def append(self, values: npt.NDArray[Any]) -> None:
         while values.size:
@@ -122,7 +119,7 @@ def _create(folder: Path, name: str, dtype: np.dtype[Any], chunk_entries: int, s
         dtype=dtype,
         chunks=(chunk_entries,),
         shards=(chunk_entries * CHUNKS_PER_SHARD,),
-        compressors=BloscCodec(cname="zstd", clevel=5, shuffle="shuffle", typesize=dtype.itemsize),
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=dtype.itemsize),
         fill_value=0,
         overwrite=True,
     )

@@ -21,7 +21,7 @@ BLOCK_ROWS: Final = 4096
 """Rows of a block. Fixed, so that floating-point sums over blocks never depend on how counts are stored."""
 
 FORMAT: Final = "nsl counts 1"
-_SPAN_ENTRIES: Final = 4 * 1024 * 1024  # entries decoded at once when rows are taken: bounds the memory
+_SPAN_ENTRIES: Final = 2 * 1024 * 1024  # entries decoded at once when rows are taken: bounds the memory
 
 
 class CountStore:

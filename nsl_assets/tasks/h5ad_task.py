@@ -1,0 +1,97 @@
+"""The h5ad task: from a user's AnnData file to canonical counts, split and auxiliary signal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsl_assets.errors import InputError
+from nsl_assets.randomness import identity_keys, keyed_order
+from nsl_assets.tasks.auxiliary import Auxiliary, read_auxiliary
+from nsl_assets.tasks.h5ad import H5adFile, open_h5ad
+from nsl_assets.tasks.settings import H5adTask
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from nsl_assets.tasks.matrix import Matrix
+
+_READ_BYTES = 8 * 1024 * 1024
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, remembered while size and time of change stay the same."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _sha256(path: Path, _size: int, _changed_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def kept_cells(cell_names: npt.NDArray[Any], settings: H5adTask) -> npt.NDArray[np.bool_]:
+    """Which cells of the file take part, (n_cells,): all, or `max_cells` chosen by identity."""
+    kept = np.ones(cell_names.size, dtype=bool)
+    if settings.max_cells is not None and settings.max_cells < cell_names.size:
+        kept[
+            keyed_order(identity_keys(cell_names), "max_cells", settings.split_seed)[settings.max_cells :]
+        ] = False
+    return kept
+
+
+def count_blocks(matrix: Matrix, kept: npt.NDArray[np.bool_]) -> Iterator[csr_array]:
+    """Checked counts of the cells that take part, in the order of the file."""
+    bounds = matrix.block_bounds()
+    for (start, stop), block in zip(bounds, matrix.count_blocks(bounds), strict=True):
+        mask = kept[start:stop]
+        yield block if mask.all() else block[np.flatnonzero(mask)]
+
+
+def read_groups(file: H5adFile, key: str, cell_names: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Group names (n_cells,). A cell without a group is a group of its own."""
+    column = file.obs(key)
+    alone = column.isna().to_numpy()
+    names = column.astype(object).astype(str).to_numpy(dtype=object)
+    return np.where(alone, "cell " + cell_names, names)
+
+
+def check_names(names: npt.NDArray[Any], what: str, attribute: str) -> None:
+    """Raises InputError where a name of a cell or gene occurs twice."""
+    unique, counts = np.unique(names.astype(str), return_counts=True)
+    repeated = unique[counts > 1]
+    if repeated.size:
+        raise InputError(
+            f"{what} name {repeated[0]!r} occurs {counts[counts > 1][0]} times ({repeated.size:,} names are "
+            f"repeated): names identify {what.lower()}s. Run adata.{attribute}_names_make_unique() and save."
+        )
+
+
+def suggestion(file: H5adFile, layer: str | None) -> str:
+    """Where else in the file counts are, as advice after `layer` turned out to hold none."""
+    others = [name for name in file.matrix_names if name != layer]
+    holding = [name or "X" for name in others if file.matrix(name).holds_counts()]
+    if holding == ["X"]:
+        return "X holds counts: leave the layer out."
+    if holding:
+        return f"Layer {holding[0]!r} holds counts: name it with --layer {holding[0]}."
+    return "No layer of this file holds counts: start from the output of the counting pipeline."
+
+
+def read_h5ad_auxiliary(settings: H5adTask) -> tuple[npt.NDArray[Any], Auxiliary]:
+    """Names of all cells of the file, (n_cells,), and their auxiliary."""
+    with open_h5ad(settings.path) as file:
+        return file.cell_names(), read_auxiliary(file, settings)
