@@ -1,0 +1,22 @@
+"""`nsl check`: one line a finding, before anything runs."""
+
+from pathlib import Path
+
+from nsl_assets.cli.output import show, show_json
+from nsl_assets.tasks import H5adTask, inspect
+
+MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
+
+
+def check_file(file: Path, auxiliary: str, layer: str | None, group: str | None, *, as_json: bool) -> int:
+    """Print the findings; 1 where the file cannot be used, else 0."""
+    findings = inspect(H5adTask(path=file, auxiliary=auxiliary, layer=layer, group=group))
+    can_run = all(finding.level != "error" for finding in findings)
+    if as_json:
+        listed = [{"level": f.level, "topic": f.topic, "message": f.message} for f in findings]
+        show_json({"file": str(file), "can_run": can_run, "findings": listed})
+    else:
+        for finding in findings:
+            show(f"{MARKS[finding.level]}  {finding.topic}: {finding.message}")
+        show(f"{'can run' if can_run else 'cannot run'}: {file}")
+    return 0 if can_run else 1

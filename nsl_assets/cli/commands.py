@@ -1,0 +1,156 @@
+"""The commands and their options. What they do is in the modules beside this one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nsl_assets.cli.derive import Request
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="nsl", prog_name="nsl")
+def nsl() -> None:
+    """Sequence deeper, profile more cells, or change the model?
+
+    Trains representation models on counts thinned to many noise levels, measures in bits what each keeps about a
+    signal that it never saw, and fits the law behind it.
+    """
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
+
+
+def _names(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that describe the user's own file."""
+    options = [
+        click.option("--auxiliary", help="The hidden signal: obs:KEY (one column) or obsm:KEY (many columns)."),
+        click.option("--layer", help="The layer of raw counts; default X."),
+        click.option("--group", help="obs column whose groups stay together in the split: donor, embryo, clone."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options from which a study for the user's own file is made."""
+    options = [
+        click.option("--models", default="random_projection,pca", show_default=True, callback=_names,
+                     help="Models, separated by commas."),
+        click.option("--levels", "n_levels", default=6, show_default=True, type=click.IntRange(3, 100),
+                     help="Number of noise levels, from the measured depth down to 2.5 % of it."),
+        click.option("--sizes", "n_sizes", default=1, show_default=True, type=click.IntRange(1, 100),
+                     help="Number of training sizes, from all training cells down."),
+        click.option("--seeds", "n_seeds", default=3, show_default=True, type=click.IntRange(1, 1_000),
+                     help="Replicates."),
+        click.option("--protocol", default="corrected", show_default=True,
+                     type=click.Choice(["corrected", "published"]), help="As science has it, or as the paper did."),
+        click.option("--name", help="Name of the study; default: from file and signal."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return _file_options(command)
+
+
+def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> Request | None:
+    """The study asked for by file, or None where a study is named."""
+    if h5ad is None:
+        return None
+    if study is not None:
+        raise click.UsageError("name a STUDY, or give --h5ad FILE, not both.")
+    if not options["auxiliary"]:
+        raise click.UsageError("--h5ad needs --auxiliary obs:KEY or obsm:KEY: the signal that models never see.")
+    return Request(h5ad=h5ad, **options)
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("file", type=click.Path(path_type=Path))
+@_file_options
+@_common
+def check(file: Path, auxiliary: str | None, layer: str | None, group: str | None, as_json: bool, debug: bool) -> None:
+    """Look at FILE before anything runs: one line a finding, exit 1 when it cannot run."""
+    from nsl_assets.cli.check import check_file
+
+    if not auxiliary:
+        raise click.UsageError("name the hidden signal: --auxiliary obs:KEY or obsm:KEY.")
+    raise SystemExit(check_file(file, auxiliary, layer, group, as_json=as_json))
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--instance-only", is_flag=True, hidden=True, help="Only make the Dagster instance.")
+@_study_options
+@_common
+def init(file: Path | None, instance_only: bool, as_json: bool, debug: bool, **options: Any) -> None:
+    """Write a commented study file for FILE, to be edited and run."""
+    from nsl_assets.cli.init import init_instance, init_study
+
+    if instance_only:
+        init_instance()
+        return
+    request = _request(file, None, options)
+    if request is None:
+        raise click.UsageError("name the .h5ad file that the study is about.")
+    init_study(request, as_json=as_json)
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("study", required=False)
+@click.option("--h5ad", type=click.Path(path_type=Path), help="Plan a study of this file.")
+@_study_options
+@_common
+def plan(study: str | None, h5ad: Path | None, as_json: bool, debug: bool, **options: Any) -> None:
+    """Say what a study would cost: cells of the grid, time, memory and disk. Nothing runs."""
+    from nsl_assets.cli.run import plan_only
+
+    plan_only(study, _request(h5ad, study, options), as_json=as_json)
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("study", required=False)
+@click.option("--h5ad", type=click.Path(path_type=Path), help="Run a study of this file.")
+@click.option("--dry-run", is_flag=True, help="Check and plan; run nothing.")
+@_study_options
+@_common
+def run(study: str | None, h5ad: Path | None, dry_run: bool, as_json: bool, debug: bool, **options: Any) -> None:
+    """Run STUDY, or a study of your own file: nsl run --h5ad FILE --auxiliary obs:cell_type.
+
+    Only what is missing or changed is computed: after an interruption, the same command goes on.
+    """
+    from nsl_assets.cli.run import plan_only, run_study
+
+    request = _request(h5ad, study, options)
+    if dry_run:
+        plan_only(study, request, as_json=as_json)
+        return
+    raise SystemExit(run_study(study, request, as_json=as_json))
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("study", required=False)
+@_common
+def status(study: str | None, as_json: bool, debug: bool) -> None:
+    """Show what is done, what failed and why, what is left and how long it will take."""
+    from nsl_assets.cli.status import show_status
+
+    show_status(study, as_json=as_json)
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("query")
+@_common
+def sql(query: str, as_json: bool, debug: bool) -> None:
+    """Run one read-only SQL QUERY on the results, e.g. "select * from noise_law"."""
+    from nsl_assets.cli.sql import run_sql
+
+    run_sql(query, as_json=as_json)

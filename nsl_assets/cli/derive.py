@@ -1,0 +1,88 @@
+"""A study for the user's own file: what `nsl run --h5ad`, `nsl plan --h5ad` and `nsl init` write."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nsl_assets.errors import InputError, StudyError
+from nsl_assets.models import MODEL_KINDS
+from nsl_assets.noise import geometric_levels
+from nsl_assets.study import Project, Study, parse_project
+from nsl_assets.tasks import H5adTask, inspect, read_shape
+
+DEFAULT_MODELS = ("random_projection", "pca")
+LOWEST_LEVEL = 0.025
+SMALLEST_SIZE = 250
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for on the command line."""
+
+    h5ad: Path
+    auxiliary: str
+    layer: str | None = None
+    group: str | None = None
+    models: Sequence[str] = DEFAULT_MODELS
+    n_levels: int = 6
+    n_sizes: int = 1
+    n_seeds: int = 3
+    name: str | None = None
+    protocol: str = "corrected"
+
+
+def study_name(request: Request) -> str:
+    """The name of the derived study: the same file and signal resume the same study."""
+    if request.name:
+        return request.name
+    text = f"{request.h5ad.stem}_{request.auxiliary.partition(':')[2]}".lower()
+    name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+    return name if name[:1].isalpha() else f"study_{name}"
+
+
+def derive(request: Request) -> tuple[str, dict[str, Any]]:
+    """Name and content of the study. Raises InputError with every problem of the file, before any work."""
+    unknown = [model for model in request.models if model not in MODEL_KINDS]
+    if unknown:
+        raise StudyError(f"unknown model {', '.join(map(repr, unknown))}. There are: {', '.join(MODEL_KINDS)}.")
+    task = {"kind": "h5ad", "path": str(request.h5ad.expanduser().resolve()), "auxiliary": request.auxiliary}
+    task |= {key: value for key, value in (("layer", request.layer), ("group", request.group)) if value}
+    problems = [finding.message for finding in inspect(H5adTask.model_validate(task)) if finding.level == "error"]
+    if problems:
+        raise InputError("\n".join(problems))
+    content = {
+        "description": f"{request.h5ad.name}, about {request.auxiliary}",
+        "protocol": request.protocol,
+        "sizes": sizes(train_pool_size(H5adTask.model_validate(task)), request.n_sizes),
+        "n_seeds": request.n_seeds,
+        "tasks": {"cells": task},
+        "models": {model: {"kind": model} for model in request.models},
+        "noise": {"kind": "binomial_thinning", "levels": list(geometric_levels(request.n_levels, LOWEST_LEVEL))},
+    }
+    return study_name(request), content
+
+
+def train_pool_size(task: H5adTask) -> int:
+    """Training cells that the split leaves, about, rounded down to two significant digits with a group split."""
+    n_cells = read_shape(task)[0]
+    return int(n_cells * (1 - task.probe_fraction - task.validation_fraction))
+
+
+def sizes(n_pool: int, n_sizes: int) -> list[int]:
+    """Training sizes, log-spaced from the whole pool down."""
+    smallest = min(SMALLEST_SIZE, n_pool)
+    ratio = (smallest / n_pool) ** (1 / max(n_sizes - 1, 1))
+    return sorted({max(2, round(n_pool * ratio**i)) for i in range(n_sizes)})
+
+
+def require_same_file(name: str, content: Mapping[str, Any], project: Project) -> None:
+    """A study of this name that is about another file must not be overwritten. StudyError."""
+    if name not in project.studies:
+        return
+    known: Study = project.studies[name]
+    new: Study = parse_project({"studies": {name: content}}).studies[name]
+    paths = {getattr(task, "path", None) for task in known.tasks.values()}
+    if paths != {getattr(task, "path", None) for task in new.tasks.values()}:
+        raise StudyError(f"a study '{name}' of another file exists ({', '.join(map(str, paths))}). Choose a --name.")

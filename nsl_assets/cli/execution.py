@@ -1,0 +1,68 @@
+"""Materializes the assets of a study in this process, step by step, on the instance that the UI shows."""
+
+import dagster as dg
+
+from nsl_assets.definitions import build_definitions
+from nsl_assets.defs import keys
+from nsl_assets.noise import level_key
+from nsl_assets.progress import Progress
+from nsl_assets.study import Project, Study
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def execute_study(name: str, project: Project, progress: Progress) -> list[str]:
+    """Run every step of a study; what fails stops what depends on it, and nothing else. Returns the failures."""
+    study = project.study(name)
+    progress.begin_overall(sum(1 for _ in study.cells()))
+    definitions = build_definitions(project, resource_overrides={"progress": progress})
+    with dg.DagsterInstance.get() as instance:
+        return _Execution(name, study, definitions, instance).run()
+
+
+class _Execution:
+    def __init__(
+        self, name: str, study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance
+    ) -> None:
+        self.name, self.study, self.instance = name, study, instance
+        self.job = definitions.resolve_implicit_global_asset_job_def()
+        self.failures: list[str] = []
+
+    def run(self) -> list[str]:
+        for task in self.study.tasks:
+            self._task(keys.TaskKeys(self.name, task))
+        self._materialize([keys.RESULTS, keys.report_key(self.name)])
+        return self.failures
+
+    def _task(self, of_task: keys.TaskKeys) -> None:
+        levels = sorted(level_key(level) for level in self.study.levels)
+        if not self._materialize([of_task.source]) or not self._materialize([of_task.noised], levels):
+            return
+        for model in self.study.models:
+            sizes = self.study.sizes_of(model)
+            grid = [of_task.of_model(model, asset) for asset in keys.GRID_ASSETS]
+            corners = [f"{keys.size_key(sizes[0])}|{levels[0]}", f"{keys.size_key(sizes[-1])}|{levels[-1]}"]
+            self._materialize(grid, corners)
+            self._materialize([of_task.of_model(model, "noise_law")], [keys.size_key(n) for n in sizes])
+
+    def _materialize(self, assets: list[dg.AssetKey], partitions: list[str] | None = None) -> bool:
+        """One Dagster run over a range of partitions. What is stored already costs its assets next to nothing."""
+        tags = {} if partitions is None else {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+        result = self.job.execute_in_process(
+            asset_selection=assets,
+            instance=self.instance,
+            tags={"nsl/study": self.name, **tags},
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        self.failures += [_failure_text(event) for event in result.all_events if event.is_step_failure]
+        return bool(result.success)
+
+
+def _failure_text(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error
+    description = event.step_failure_data.user_failure_data
+    if description is not None and description.description:
+        return description.description
+    return f"{event.step_key}: {error.message if error else event.message}"

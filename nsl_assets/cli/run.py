@@ -1,0 +1,156 @@
+"""`nsl run` and `nsl plan`: the same assets as in the UI, on the same Dagster instance, in this process."""
+
+from dataclasses import asdict
+from typing import Any
+
+from nsl_assets.cli.derive import Request, derive, require_same_file
+from nsl_assets.cli.init import init_instance
+from nsl_assets.cli.output import show, show_error, show_json, table
+from nsl_assets.errors import InputError
+from nsl_assets.estimate import StudyCost, study_cost
+from nsl_assets.grid import Platform
+from nsl_assets.progress import Progress, duration
+from nsl_assets.study import Project, Study, load_project, parse_project, save_study, storage_root
+from nsl_assets.tasks import inspect
+from nsl_resources.artifacts import Artifacts
+from nsl_resources.dispatch import LocalPool
+from nsl_resources.results import Results
+
+DISK_RESERVE_MIB = 200
+"""Left free beside what the study will need."""
+
+
+def plan_only(study: str | None, request: Request | None, *, as_json: bool) -> None:
+    """Check the data, price the study, print it. Nothing is written."""
+    name, project = _project_with(study, request)
+    cost = _checked_cost(name, project)
+    if as_json:
+        show_json({"study": name, **_summary(cost), "models": [asdict(model) for model in cost.models]})
+    else:
+        show(_plan_text(name, project.study(name), cost))
+
+
+def run_study(study: str | None, request: Request | None, *, as_json: bool) -> int:
+    """Run what is missing of a study; print the law table. 1 where a cell of the grid failed."""
+    if request is not None:
+        name, content = derive(request)
+        require_same_file(name, content, load_project())
+        _require_storage()
+        save_study(name, content, storage_root(), header=f"Made by nsl run for {request.h5ad.name}.")
+    else:
+        name = _named(study, load_project())
+        _require_storage()
+    project = load_project()
+    cost = _checked_cost(name, project)
+    _require_disk(cost)
+    progress = Progress.on_stderr()
+    _announce(name, cost, progress)
+    init_instance()
+    from nsl_assets.cli.execution import execute_study
+
+    failures = execute_study(name, project, progress)
+    _show_result(name, project.study(name), failures, as_json=as_json)
+    return 1 if failures else 0
+
+
+def platform_of(project: Project) -> Platform:
+    """Storage and workers of this machine, for commands that do not go through Dagster."""
+    root, machine = storage_root(), project.machine
+    pool = LocalPool.on_host(memory_mib=machine.memory_mib, cores=machine.cores)
+    return Platform(Artifacts(root), Results(root), pool, machine)
+
+
+def _project_with(study: str | None, request: Request | None) -> tuple[str, Project]:
+    """The project, with the study for the user's file added in memory where one is asked for."""
+    project = load_project()
+    if request is None:
+        return _named(study, project), project
+    name, content = derive(request)
+    require_same_file(name, content, project)
+    derived = parse_project({"studies": {name: content}}).studies[name]
+    return name, project.model_copy(update={"studies": {**project.studies, name: derived}})
+
+
+def _named(study: str | None, project: Project) -> str:
+    if study is None:
+        raise InputError(f"name a study ({', '.join(sorted(project.studies))}), or give --h5ad FILE --auxiliary KEY.")
+    project.study(study)
+    return study
+
+
+def _checked_cost(name: str, project: Project) -> StudyCost:
+    study = project.study(name)
+    problems = [
+        f"task '{task}': {finding.message}"
+        for task, settings in study.tasks.items()
+        for finding in inspect(settings)
+        if finding.level == "error"
+    ]
+    if problems:
+        raise InputError("\n".join(problems))
+    return study_cost(name, study, platform_of(project))
+
+
+def _require_storage() -> None:
+    Artifacts(storage_root()).require_writable()
+
+
+def _require_disk(cost: StudyCost) -> None:
+    Artifacts(storage_root()).require_writable(needed_mib=cost.disk_mib + DISK_RESERVE_MIB)
+
+
+def _announce(name: str, cost: StudyCost, progress: Progress) -> None:
+    stored = cost.n_grid_cells - cost.n_left
+    progress.say(
+        f"study {name}: {cost.n_grid_cells} cells of the grid, {stored} stored already, {cost.n_left} to compute,"
+        f" {duration(cost.seconds)} with {cost.n_workers} workers"
+    )
+
+
+def _summary(cost: StudyCost) -> dict[str, Any]:
+    return {
+        "n_grid_cells": cost.n_grid_cells,
+        "n_left": cost.n_left,
+        "seconds": cost.seconds,
+        "n_workers": cost.n_workers,
+        "memory_mib": cost.memory_mib,
+        "disk_mib": cost.disk_mib,
+    }
+
+
+def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
+    rows = [
+        {
+            "task": model.task,
+            "model": model.model,
+            "grid cells": model.n_grid_cells,
+            "left": model.n_left,
+            "s a cell": model.seconds_a_cell,
+            "known from": "earlier runs" if model.is_recorded else "formula",
+            "MiB a worker": model.memory_mib,
+        }
+        for model in cost.models
+    ]
+    grid = f"{len(study.sizes)} training sizes × {len(study.levels)} noise levels × {study.n_seeds} seeds"
+    return (
+        f"study {name}: {grid}\n{table(rows)}\n"
+        f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
+        f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
+    )
+
+
+def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:
+    from nsl_assets.reporting import headline_curves, law_records, write_report
+
+    results = Results(storage_root())
+    if as_json:
+        curves = headline_curves(results, name, study)
+        show_json({"study": name, "laws": law_records(name, curves), "failures": failures})
+    else:
+        written = write_report(results, name, study)
+        show(f"{written.table}\n")
+        show(f"pictures and table: {written.folder}\nresults:            {results.public_path}   (nsl sql \"…\")")
+        show("in the browser:     make ui")
+    for failure in failures:
+        show_error(failure)
+

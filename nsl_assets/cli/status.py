@@ -1,0 +1,62 @@
+"""`nsl status`: what is done, what failed and why, what is left, and how long it will take."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nsl_assets.cli.output import show, show_json, table
+from nsl_assets.cli.run import platform_of
+from nsl_assets.errors import NslError
+from nsl_assets.estimate import study_cost
+from nsl_assets.grid import Platform
+from nsl_assets.progress import duration
+from nsl_assets.study import Project, load_project
+
+FAILED = """
+select task, model, n_cells, level, seed, reason from run
+where study = $study and status = 'failed' and not exists (
+    select 1 from run as later where later.study = run.study and later.task = run.task and later.model = run.model
+    and later.n_cells = run.n_cells and later.level = run.level and later.seed = run.seed
+    and later.status = 'succeeded' and later.finished_at > run.finished_at)
+qualify row_number() over (partition by task, model, n_cells, level, seed order by finished_at desc) = 1
+order by task, model, n_cells, level desc, seed
+"""
+
+
+def show_status(study: str | None, *, as_json: bool) -> None:
+    """Print the state of one study, or of all."""
+    project = load_project()
+    names = [study] if study is not None else sorted(project.studies)
+    states = [_state(name, project, platform_of(project)) for name in names]
+    if as_json:
+        show_json(states)
+        return
+    shown = ("study", "grid_cells", "done", "failed", "left", "eta", "note")
+    show(table([{key: state[key] for key in shown} for state in states]))
+    for state in states:
+        for failure in state["failures"]:
+            show(f"failed: {state['study']} {_cell_text(failure)}: {failure['reason']}")
+
+
+def _state(name: str, project: Project, platform: Platform) -> dict[str, Any]:
+    study = project.study(name)
+    failures = _failures(name, platform)
+    n_cells = sum(1 for _ in study.cells())
+    state = {"study": name, "grid_cells": n_cells, "failed": len(failures), "failures": failures}
+    try:
+        cost = study_cost(name, study, platform)
+    except NslError as error:
+        # The data of one study may be gone (moved file); the others still have a state.
+        return {**state, "done": None, "left": None, "eta_s": None, "eta": "unknown", "note": str(error)}
+    eta = "done" if cost.n_left == 0 else duration(cost.seconds)
+    return {**state, "done": n_cells - cost.n_left, "left": cost.n_left, "eta_s": cost.seconds, "eta": eta, "note": ""}
+
+
+def _failures(name: str, platform: Platform) -> list[dict[str, Any]]:
+    with platform.results.connect() as database:
+        found = database.execute(FAILED, {"study": name})
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _cell_text(failure: Mapping[str, Any]) -> str:
+    return "{task} {model} n={n_cells} q={level:g} seed={seed}".format(**failure)

@@ -1,0 +1,284 @@
+"""Asset factories: each asset reads its partition keys, calls a room, and records metadata. Nothing else."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from nsl_assets import laws, noise, report, tasks
+from nsl_assets.curves import fit_curve, land_laws, law_hash, read_curves
+from nsl_assets.defs import keys
+from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
+from nsl_assets.defs.events import combined_version, record_partition
+from nsl_assets.defs.metadata import depth_text, law_metadata, noised_metadata, source_metadata
+from nsl_assets.defs.grid_run import GridRun, grid_code_version, plain_failures
+from nsl_assets.grid import Platform, prepare_data, prepare_noised, register
+from nsl_assets.identity import auxiliary_hash, data_hash
+from nsl_assets.noise import level_of
+from nsl_assets.progress import Progress
+from nsl_assets.reporting import picture_of, write_report
+from nsl_assets.study import Machine, Project, Study
+from nsl_resources.resources import StorageResource, WorkersResource
+
+PARTITIONS_PER_RUN = 64
+"""A run costs seconds and records its partitions one by one, so a run takes a whole backfilled row."""
+
+
+GRID_DESCRIPTIONS = {
+    "trained": "`{model}` fitted to the thinned training cells, one model a seed.",
+    "embedding": "The probe cells as `{model}` represents them.",
+    "mutual_information": "Bits that the representation of `{model}` keeps about the hidden auxiliary signal.",
+}
+
+
+@dataclass(frozen=True)
+class StudyAssets:
+    """The assets of one study."""
+
+    name: str
+    study: Study
+    machine: Machine
+
+    def build(self) -> list[dg.AssetsDefinition]:
+        """All assets of the study."""
+        assets = [self.report()]
+        for task in self.study.tasks:
+            of_task = keys.TaskKeys(self.name, task)
+            assets += [self.source(of_task), self.noised(of_task)]
+            for model in self.study.models:
+                assets += [self.grid(of_task, model), self.noise_law(of_task, model)]
+        return assets
+
+    def source(self, of_task: keys.TaskKeys) -> dg.AssetsDefinition:
+        """`<study>/<task>/source`: canonical counts, auxiliary signal, split."""
+        settings = self.study.tasks[of_task.task]
+        spec = self._spec(
+            of_task.source,
+            f"Counts, auxiliary signal and split of task `{of_task.task}`, checked and stored once.",
+            kinds={"zarr", "parquet"},
+            code_version=tasks.CODE_VERSION,
+        )
+
+        @dg.multi_asset(specs=[spec], name=_op_name(of_task.source))
+        def source(
+            context: dg.AssetExecutionContext, storage: StorageResource, workers: WorkersResource
+        ) -> Iterator[Any]:
+            platform = self._platform(storage, workers)
+            with plain_failures():
+                register(self.name, self.study, platform)
+                task = prepare_data(self.study, of_task.task, platform)
+            version = combined_version([data_hash(settings), auxiliary_hash(settings)])
+            yield dg.MaterializeResult(
+                asset_key=of_task.source, metadata=source_metadata(task), data_version=dg.DataVersion(version)
+            )
+
+        return source
+
+    def noised(self, of_task: keys.TaskKeys) -> dg.AssetsDefinition:
+        """`<study>/<task>/noised`: thinned counts, one partition a noise level, seeds inside."""
+        spec = self._spec(
+            of_task.noised,
+            "Every molecule kept with probability q, independently; one zarr store a seed. q = 1 is the data itself.",
+            kinds={"zarr", "numba"},
+            deps=[of_task.source],
+            code_version=noise.CODE_VERSION,
+        )
+
+        @dg.multi_asset(
+            specs=[spec],
+            name=_op_name(of_task.noised),
+            partitions_def=keys.noise_partitions(self.study),
+            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        )
+        def noised(
+            context: dg.AssetExecutionContext,
+            storage: StorageResource,
+            workers: WorkersResource,
+            progress: dg.ResourceParam[Progress],
+        ) -> Iterator[Any]:
+            platform = self._platform(storage, workers)
+            for partition in context.partition_keys:
+                level = level_of(partition)
+                with plain_failures():
+                    stored = [
+                        prepare_noised(self.study, of_task.task, level, seed, platform) for seed in self.study.seeds
+                    ]
+                record_partition(
+                    context,
+                    of_task.noised,
+                    partition,
+                    data_version=combined_version(one.hash for one in stored),
+                    code_version=noise.CODE_VERSION,
+                    dependencies=[(of_task.source, None)],
+                    metadata=noised_metadata(stored),
+                )
+                progress.say(f"{of_task.task}: thinned to {level:g} of the molecules, {depth_text(stored)}")
+            yield from ()
+
+        return noised
+
+    def grid(self, of_task: keys.TaskKeys, model: str) -> dg.AssetsDefinition:
+        """`trained`, `embedding` and `mutual_information` of one model: sizes × noise levels, seeds inside."""
+        upstream = {"trained": of_task.noised}
+        upstream |= {"embedding": of_task.of_model(model, "trained")}
+        upstream |= {"mutual_information": of_task.of_model(model, "embedding")}
+        specs = [
+            self._spec(
+                of_task.of_model(model, asset),
+                GRID_DESCRIPTIONS[asset].format(model=model),
+                kinds={"torch"} if asset == "mutual_information" else {self.study.models[model].kind},
+                deps=[upstream[asset]],
+                code_version=grid_code_version(asset, self.study, model),
+            )
+            for asset in keys.GRID_ASSETS
+        ]
+
+        @dg.multi_asset(
+            specs=specs,
+            name=_op_name(of_task.of_model(model, "grid")),
+            partitions_def=keys.grid_partitions(self.study, model),
+            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        )
+        def grid(
+            context: dg.AssetExecutionContext,
+            storage: StorageResource,
+            workers: WorkersResource,
+            progress: dg.ResourceParam[Progress],
+        ) -> Iterator[Any]:
+            run = GridRun(self.name, self.study, of_task, model, context, self._platform(storage, workers), progress)
+            run.execute()
+            yield from ()
+
+        return grid
+
+    def noise_law(self, of_task: keys.TaskKeys, model: str) -> dg.AssetsDefinition:
+        """`<study>/<task>/<model>/noise_law`: the fit over the noise levels, one partition a training size."""
+        key, upstream = of_task.of_model(model, "noise_law"), of_task.of_model(model, "mutual_information")
+        spec = self._spec(
+            key,
+            f"Noise law of `{model}`: how many bits, at what depth, and how deep is deep enough.",
+            kinds={"scipy"},
+            deps=[dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(keys.CELLS))],
+            code_version=laws.CODE_VERSION,
+            automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        )
+
+        @dg.multi_asset(
+            specs=[spec],
+            name=_op_name(key),
+            partitions_def=keys.size_partitions(self.study, model),
+            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+        )
+        def noise_law(
+            context: dg.AssetExecutionContext, storage: StorageResource, workers: WorkersResource
+        ) -> Iterator[Any]:
+            wanted = {keys.size_of(partition): partition for partition in context.partition_keys}
+            curves = read_curves(storage.results, self.name, self.study, task=of_task.task, model=model)
+            fitted = [fit_curve(curve, self.study) for curve in curves if curve.n_cells in wanted]
+            land_laws(storage.results, self.name, self.study, fitted)
+            for one in fitted:
+                if one.measured.estimator != self.study.probing.headline:
+                    continue
+                partition = wanted[one.measured.n_cells]
+                record_partition(
+                    context,
+                    key,
+                    partition,
+                    data_version=law_hash(one, self.study),
+                    code_version=laws.CODE_VERSION,
+                    dependencies=[(upstream, [keys.grid_key(one.measured.n_cells, q) for q in self.study.levels])],
+                    metadata=law_metadata(one, picture_of(one)),
+                )
+            yield from ()
+
+        return noise_law
+
+    def report(self) -> dg.AssetsDefinition:
+        """`<study>/report`: pictures and the law table, as files."""
+        key = keys.report_key(self.name)
+        laws_of_study = [
+            keys.TaskKeys(self.name, task).of_model(model, "noise_law")
+            for task in self.study.tasks
+            for model in self.study.models
+        ]
+        spec = self._spec(
+            key,
+            "Pictures of every curve and the table of fitted laws, as files to open and to send.",
+            kinds={"matplotlib"},
+            deps=laws_of_study,
+            code_version=report.CODE_VERSION,
+            automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        )
+
+        @dg.multi_asset(specs=[spec], name=_op_name(key))
+        def report_files(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
+            written = write_report(storage.results, self.name, self.study)
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    "folder": dg.MetadataValue.path(str(written.folder)),
+                    "laws": dg.MetadataValue.md(f"```\n{written.table}\n```"),
+                },
+            )
+
+        return report_files
+
+    def _platform(self, storage: StorageResource, workers: WorkersResource) -> Platform:
+        return Platform(storage.artifacts, storage.results, workers.dispatcher(), self.machine)
+
+    def _spec(
+        self,
+        key: dg.AssetKey,
+        description: str,
+        *,
+        kinds: set[str],
+        code_version: str,
+        deps: Iterable[dg.AssetKey | dg.AssetDep] = (),
+        automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
+    ) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            key,
+            description=description,
+            deps=list(deps),
+            group_name=self.name,
+            kinds=kinds,
+            owners=list(self.study.owners) or None,
+            code_version=code_version,
+            automation_condition=automation_condition,
+            tags={"nsl/study": self.name, "nsl/protocol": self.study.protocol},
+            # Partitions are recorded one by one while a run goes on; there is nothing left to return.
+            skippable=True,
+        )
+
+
+
+def results_asset(project: Project) -> dg.AssetsDefinition:
+    """`results`: the DuckDB tables over all studies."""
+    upstream = [
+        keys.TaskKeys(name, task).of_model(model, asset)
+        for name, study in project.studies.items()
+        for task in study.tasks
+        for model in study.models
+        for asset in ("mutual_information", "noise_law")
+    ]
+    spec = dg.AssetSpec(
+        keys.RESULTS,
+        description="Tables `measurement`, `noise_law`, `run` and `study` in DuckDB: `nsl sql`.",
+        deps=upstream,
+        group_name="results",
+        kinds={"duckdb"},
+        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+    )
+
+    @dg.multi_asset(specs=[spec], name="results")
+    def results(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
+        storage.results.publish()
+        metadata = {f"n_{table}_rows": n for table, n in storage.results.row_counts().items()}
+        yield dg.MaterializeResult(asset_key=keys.RESULTS, metadata=metadata)
+
+    return results
+
+
+def _op_name(key: dg.AssetKey) -> str:
+    return "__".join(key.path)

@@ -1,0 +1,20 @@
+"""What runs by itself: laws, results and report, whenever something upstream changes. Training never does."""
+
+import dagster as dg
+
+# `eager()` waits until no dependency is missing, so one failed cell would keep every law from being fitted.
+# Laws are fitted to incomplete curves, which they flag: so any update will do.
+WHEN_ANYTHING_UPSTREAM_CHANGES = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled() & ~dg.AutomationCondition.in_progress()
+).with_label("when anything upstream changes")
+
+
+def automation_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Evaluates the conditions; on from the start."""
+    return dg.AutomationConditionSensorDefinition(
+        "laws_results_and_report",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Fits laws and redraws reports as measurements land. Never trains a model.",
+    )

@@ -1,0 +1,164 @@
+"""Asset checks: what must be true of stored data, measurements and laws. They read; they compute nothing anew."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from nsl_assets import noise, tasks
+from nsl_assets.defs import keys
+from nsl_assets.grid import Noised, stored_noised, stored_task
+from nsl_assets.study import Study
+from nsl_resources.resources import StorageResource
+from nsl_resources.results import Results
+
+DEPTH_TOLERANCE_SD = 6.0
+"""Realised depth may be this many standard deviations of binomial thinning from nominal."""
+ESTIMATION_NOISE_BITS = 0.1
+"""An estimate may leave [floor, ceiling] by this much through estimation noise alone."""
+
+Rows = list[dict[str, Any]]
+
+
+def study_checks(name: str, study: Study) -> list[dg.AssetChecksDefinition]:
+    """All checks of one study."""
+    checks = []
+    for task in study.tasks:
+        of_task = keys.TaskKeys(name, task)
+        checks += [_counts_are_integers(of_task, study), _no_leakage(of_task, study), _realised_depth(of_task, study)]
+        for model in study.models:
+            checks += [
+                _measurement_check(of_task, model, "between_floor_and_ceiling", _outside, ERROR),
+                _measurement_check(of_task, model, "curve_is_complete", _absent(study, task, model), WARN),
+                _law_check(of_task, model, "fit_converged", "not is_converged", ERROR),
+                _law_check(of_task, model, "fit_has_no_flags", "len(flags) > 0", WARN),
+            ]
+    return checks
+
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def _counts_are_integers(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=of_task.source, name="counts_are_integers", description="Every stored count is a positive integer.")
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        counts = stored_task(study.tasks[of_task.task], storage.artifacts).counts
+        n_bad = sum(int((block.data < 1).sum()) for block in counts.blocks())
+        return dg.AssetCheckResult(passed=n_bad == 0, metadata={"n_counts": counts.n_nonzero, "n_not_positive": n_bad})
+
+    return check
+
+
+def _no_leakage(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=of_task.source,
+        name="no_leakage",
+        description="No cell, and no group of cells, is both in the probe and among the cells that models see.",
+    )
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        task = stored_task(study.tasks[of_task.task], storage.artifacts)
+        probe = task.role == tasks.PROBE
+        n_cells = len(np.intersect1d(task.cell_names[probe], task.cell_names[~probe]))
+        n_groups = 0 if task.group is None else len(np.intersect1d(task.group[probe], task.group[~probe]))
+        return dg.AssetCheckResult(
+            passed=n_cells == 0 and n_groups == 0, metadata={"n_shared_cells": n_cells, "n_shared_groups": n_groups}
+        )
+
+    return check
+
+
+def _realised_depth(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=of_task.noised, name="realised_depth", description="Thinned depth is the nominal one within chance."
+    )
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        stored = stored_noised(study, of_task.task, storage.artifacts)
+        task = stored_task(study.tasks[of_task.task], storage.artifacts)
+        full = noise.realised_depth(task.counts, task.probe_rows()).umis_per_cell
+        deviations = {f"q={one.level:g}, seed {one.seed}": _deviation_sd(one, full) for one in stored}
+        worst = max(map(abs, deviations.values()), default=0.0)
+        return dg.AssetCheckResult(
+            passed=worst <= DEPTH_TOLERANCE_SD,
+            metadata={"n_levels_and_seeds": len(stored), "largest_deviation_sd": worst, "full_umis_per_cell": full},
+        )
+
+    return check
+
+
+def _deviation_sd(noised: Noised, full_umis_per_cell: float) -> float:
+    """Deviation of the realised from the nominal depth in standard deviations of the binomial total."""
+    total, kept = full_umis_per_cell * noised.facts["n_cells"], noised.facts["umis_per_cell"] * noised.facts["n_cells"]
+    spread = np.sqrt(total * noised.level * (1 - noised.level))
+    return float((kept - noised.level * total) / spread) if spread > 0 else 0.0
+
+
+def _measurement_check(
+    of_task: keys.TaskKeys,
+    model: str,
+    name: str,
+    find: Callable[[Rows], Sequence[str]],
+    severity: dg.AssetCheckSeverity,
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=of_task.of_model(model, "mutual_information"), name=name, description=find.__doc__)
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        rows = _rows(storage.results, "measurement", of_task, model)
+        return _result(find(rows), len(rows), severity)
+
+    return check
+
+
+def _law_check(
+    of_task: keys.TaskKeys, model: str, name: str, condition: str, severity: dg.AssetCheckSeverity
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=of_task.of_model(model, "noise_law"), name=name, description=f"No law with: {condition}."
+    )
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        rows = _rows(storage.results, "noise_law", of_task, model)
+        marked = _rows(storage.results, "noise_law", of_task, model, condition)
+        found = [f"{row['n_cells']} cells, {row['estimator']}: {', '.join(row['flags']) or condition}" for row in marked]
+        return _result(found, len(rows), severity)
+
+    return check
+
+
+def _rows(results: Results, table: str, of_task: keys.TaskKeys, model: str, condition: str = "true") -> Rows:
+    results.publish()
+    with results.connect() as database:
+        found = database.execute(
+            f"select * from {table} where study = ? and task = ? and model = ? and {condition}",
+            [of_task.study, of_task.task, model],
+        )
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _result(found: Sequence[str], n_rows: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=severity,
+        description="\n".join(found) or None,
+        metadata={"n_checked": n_rows, "n_found": len(found)},
+    )
+
+
+def _outside(rows: Rows) -> list[str]:
+    """Information lies between what shuffled pairs give and the entropy of the auxiliary signal."""
+    found = []
+    for row in rows:
+        low = min(row["floor_bits"], 0.0) - ESTIMATION_NOISE_BITS
+        high = np.inf if row["ceiling_bits"] is None else row["ceiling_bits"] + ESTIMATION_NOISE_BITS
+        if row["is_trained"] and not low <= row["mi_bits"] <= high:
+            found.append(f"{row['mi_bits']:.3g} bits at q={row['level']:g}, seed {row['seed']} ({row['estimator']})")
+    return found
+
+
+def _absent(study: Study, task: str, model: str) -> Callable[[Rows], list[str]]:
+    def absent(rows: Rows) -> list[str]:
+        """Every cell of the grid of this model is measured."""
+        there = {(row["n_cells"], row["level"], row["seed"]) for row in rows if row["is_trained"]}
+        wanted = [cell for cell in study.cells() if (cell.task, cell.model) == (task, model)]
+        return [cell.label for cell in wanted if (cell.n_cells, cell.level, cell.seed) not in there]
+
+    return absent

@@ -1,0 +1,78 @@
+"""Names of assets and partitions. Keys begin with the study, so that studies with other grids never collide."""
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from nsl_assets.noise import level_key, level_of
+from nsl_assets.study import Study
+
+CELLS, NOISE = "cells", "noise"
+SIZE_DIGITS = 9
+GRID_ASSETS = ("trained", "embedding", "mutual_information")
+
+
+@dataclass(frozen=True)
+class TaskKeys:
+    """Asset keys of one task of one study."""
+
+    study: str
+    task: str
+
+    @property
+    def source(self) -> dg.AssetKey:
+        """Counts, auxiliary signal and split."""
+        return dg.AssetKey([self.study, self.task, "source"])
+
+    @property
+    def noised(self) -> dg.AssetKey:
+        """Thinned counts, by noise level."""
+        return dg.AssetKey([self.study, self.task, "noised"])
+
+    def of_model(self, model: str, name: str) -> dg.AssetKey:
+        """`trained`, `embedding`, `mutual_information` or `noise_law` of a model."""
+        return dg.AssetKey([self.study, self.task, model, name])
+
+
+def report_key(study: str) -> dg.AssetKey:
+    """Figures and tables of one study."""
+    return dg.AssetKey([study, "report"])
+
+
+RESULTS = dg.AssetKey(["results"])
+
+
+def size_key(n_cells: int) -> str:
+    """Partition key of a training size: zero-padded, so that it sorts by number."""
+    return f"n{n_cells:0{SIZE_DIGITS}d}"
+
+
+def size_of(key: str) -> int:
+    """The training size of a partition key."""
+    return int(key.removeprefix("n"))
+
+
+def noise_partitions(study: Study) -> dg.StaticPartitionsDefinition:
+    """One partition a noise level."""
+    return dg.StaticPartitionsDefinition(sorted(level_key(level) for level in study.levels))
+
+
+def size_partitions(study: Study, model: str) -> dg.StaticPartitionsDefinition:
+    """One partition a training size."""
+    return dg.StaticPartitionsDefinition([size_key(n_cells) for n_cells in study.sizes_of(model)])
+
+
+def grid_partitions(study: Study, model: str) -> dg.MultiPartitionsDefinition:
+    """Training sizes × noise levels; Dagster takes exactly two dimensions, so the seeds are inside."""
+    return dg.MultiPartitionsDefinition({CELLS: size_partitions(study, model), NOISE: noise_partitions(study)})
+
+
+def grid_key(n_cells: int, level: float) -> dg.MultiPartitionKey:
+    """Partition key of one training size at one noise level."""
+    return dg.MultiPartitionKey({CELLS: size_key(n_cells), NOISE: level_key(level)})
+
+
+def grid_point(key: str) -> tuple[int, float]:
+    """Training size and noise level of a grid partition key. Dimensions are ordered by name: cells, noise."""
+    size, level = key.split("|")
+    return size_of(size), level_of(level)

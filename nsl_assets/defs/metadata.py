@@ -1,0 +1,93 @@
+"""What people see on a materialization: numbers with units, and an inline picture."""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+import numpy as np
+
+from nsl_assets.curves import FittedCurve
+from nsl_assets.grid import Noised, Outcome
+from nsl_assets.tasks import Task
+
+Metadata = Mapping[str, dg.MetadataValue]
+
+
+def source_metadata(task: Task) -> Metadata:
+    """Size and split of a task."""
+    n_cells, n_genes = task.counts.shape
+    return {
+        "n_cells": dg.MetadataValue.int(n_cells),
+        "n_genes": dg.MetadataValue.int(n_genes),
+        "n_nonzero_counts": dg.MetadataValue.int(task.counts.n_nonzero),
+        "n_train_pool_cells": dg.MetadataValue.int(task.n_train_pool),
+        "n_validation_cells": dg.MetadataValue.int(len(task.validation_rows())),
+        "n_probe_cells": dg.MetadataValue.int(len(task.probe_rows())),
+        "auxiliary": dg.MetadataValue.text(f"{task.auxiliary.kind}: {', '.join(task.auxiliary.names)}"),
+        "n_cells_with_auxiliary": dg.MetadataValue.int(int(task.auxiliary.is_observed.sum())),
+    }
+
+
+def noised_metadata(noised: Sequence[Noised]) -> Metadata:
+    """Realised depth of one noise level, over its seeds."""
+    depths = [one.facts["umis_per_cell"] for one in noised]
+    return {
+        "umis_per_cell": dg.MetadataValue.float(float(np.mean(depths))),
+        "n_nonempty_probe_cells": dg.MetadataValue.int(min(one.facts["n_nonempty_cells"] for one in noised)),
+        "n_probe_cells": dg.MetadataValue.int(noised[0].facts["n_cells"]),
+        "n_seeds": dg.MetadataValue.int(len(noised)),
+    }
+
+
+def depth_text(noised: Sequence[Noised]) -> str:
+    """Realised depth in words."""
+    return f"{np.mean([one.facts['umis_per_cell'] for one in noised]):,.1f} UMIs per cell"
+
+
+def measurement_metadata(outcomes: Sequence[Outcome]) -> Metadata:
+    """Information over the seeds of one partition, by estimator."""
+    rows = [row for outcome in outcomes for row in outcome.rows if row.is_trained]
+    estimators = sorted({row.estimator for row in rows})
+    means = {
+        f"{estimator}_bits": dg.MetadataValue.float(
+            float(np.mean([row.mi_bits for row in rows if row.estimator == estimator]))
+        )
+        for estimator in estimators
+    }
+    computed = [outcome.worker for outcome in outcomes if outcome.worker is not None]
+    return {
+        **means,
+        "umis_per_cell": dg.MetadataValue.float(float(np.mean([row.umis_per_cell for row in rows]))),
+        "n_seeds": dg.MetadataValue.int(len(outcomes)),
+        "n_pairs": dg.MetadataValue.int(min(row.n_pairs for row in rows)),
+        "worker_seconds": dg.MetadataValue.float(sum(worker.seconds for worker in computed)),
+        "peak_memory_mib": dg.MetadataValue.float(
+            max((worker.peak_memory_mib for worker in computed), default=0.0)
+        ),
+        "flags": dg.MetadataValue.text(", ".join(sorted({flag for row in rows for flag in row.flags})) or "none"),
+    }
+
+
+def law_metadata(fitted: FittedCurve, picture: bytes | None) -> Metadata:
+    """Parameters with their intervals, goodness of fit, flags, and the picture of the curve."""
+    if fitted.fit is None:
+        return {"problem": dg.MetadataValue.text(fitted.problem)}
+    fit = fitted.fit
+    metadata = {
+        "imax_bits": dg.MetadataValue.float(fit.imax_bits),
+        "imax_interval_bits": dg.MetadataValue.text(f"{fit.imax_low_bits:.3g} – {fit.imax_high_bits:.3g}"),
+        "ubar_umis_per_cell": dg.MetadataValue.float(fit.ubar),
+        "ubar_interval": dg.MetadataValue.text(f"{fit.ubar_low:.4g} – {fit.ubar_high:.4g}"),
+        "target_depth_umis_per_cell": dg.MetadataValue.float(fit.target_depth),
+        "target_fraction": dg.MetadataValue.float(fit.target_fraction),
+        "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
+        "r2_points": dg.MetadataValue.float(fit.r2_points),
+        "n_points": dg.MetadataValue.int(fit.n_points),
+        "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
+    }
+    return metadata if picture is None else metadata | {"curve": inline_picture(picture, fitted.measured.title)}
+
+
+def inline_picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
+    """A PNG inside the metadata itself, so that the UI shows it without a file server."""
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")

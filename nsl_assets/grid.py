@@ -1,0 +1,353 @@
+"""The grid of a study: what is stored already, what is left, and how the rest is computed.
+
+Plain Python: Dagster assets, the `nsl` command and notebooks call the same functions. Everything here is
+idempotent; what is finished under its content hash is not computed again.
+"""
+
+import json
+import math
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from nsl_assets import noise
+from nsl_assets.errors import InputError
+from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
+from nsl_assets.models import estimate_cost
+from nsl_assets.study import GridCell, Machine, Study, definition_text
+from nsl_assets.tasks import Task, TaskSettings, open_task, write_auxiliary, write_data
+from nsl_assets.worker import WorkerOrder
+from nsl_resources.artifacts import Artifacts
+from nsl_resources.dispatch import Dispatcher, WorkerJob, WorkerResult
+from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
+
+PUBLISH_EVERY_S = 20.0
+PROBING_MIB = 700
+"""Memory of a worker beside its model: interpreter, torch, the probe's networks."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where work runs and results live."""
+
+    artifacts: Artifacts
+    results: Results
+    dispatcher: Dispatcher
+    machine: Machine
+
+    @property
+    def storage(self) -> Path:
+        """The storage folder."""
+        return self.artifacts.root
+
+
+@dataclass(frozen=True)
+class Noised:
+    """One thinned data set: its artifact and its realised depth."""
+
+    hash: str
+    level: float
+    seed: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cell of the grid."""
+
+    cell: GridCell
+    hashes: CellHashes
+    status: Literal["succeeded", "reused", "failed"]
+    reason: str
+    rows: tuple[MeasurementRow, ...] = ()
+    worker: WorkerResult | None = field(default=None, repr=False)
+
+
+def prepare_data(study: Study, task: str, platform: Platform) -> Task:
+    """Store counts, split and auxiliary signal of a task, unless they are stored already; open them."""
+    settings = study.tasks[task]
+    artifacts, data, auxiliary = platform.artifacts, data_hash(settings), auxiliary_hash(settings)
+    if not artifacts.is_complete("data", data):
+        with artifacts.create("data", data, {"task": settings.identity()}) as folder:
+            write_data(settings, folder, chunk_entries=platform.machine.chunk_entries)
+    if not artifacts.is_complete("auxiliary", auxiliary):
+        with artifacts.create("auxiliary", auxiliary, {"data": data}) as folder:
+            write_auxiliary(settings, folder)
+    opened = stored_task(settings, artifacts)
+    if study.sizes[-1] > opened.n_train_pool:
+        raise InputError(
+            f"the study asks for {study.sizes[-1]} training cells, but the train pool of task '{task}' has"
+            f" {opened.n_train_pool}. Lower `sizes`, or lower the task's probe_fraction and validation_fraction."
+        )
+    return opened
+
+
+def stored_task(settings: TaskSettings, artifacts: Artifacts) -> Task:
+    """Open a task that was prepared. InputError if it was not."""
+    data, auxiliary = data_hash(settings), auxiliary_hash(settings)
+    if not (artifacts.is_complete("data", data) and artifacts.is_complete("auxiliary", auxiliary)):
+        raise InputError("the data of this task are not stored, or its settings changed: materialize its `source` first.")
+    return open_task(artifacts.path("data", data), artifacts.path("auxiliary", auxiliary))
+
+
+def prepare_noised(study: Study, task: str, level: float, seed: int, platform: Platform) -> Noised:
+    """Thin the counts of a task to one level with one seed, unless that is stored already."""
+    digest = noised_hash(study, task, level, seed)
+    if not platform.artifacts.is_complete("noised", digest):
+        opened = stored_task(study.tasks[task], platform.artifacts)
+        with platform.artifacts.create("noised", digest, {"level": level, "seed": seed}) as folder:
+            # Level 1 is the measured data itself: its depth is recorded, its counts are not copied.
+            counts = opened.counts
+            if level < 1.0:
+                counts = noise.write_noised(
+                    opened.counts,
+                    folder / "counts.zarr",
+                    level=level,
+                    seed=seed,
+                    cell_names=opened.cell_names,
+                    gene_names=opened.gene_names,
+                    n_threads=platform.machine.worker_threads,
+                    chunk_entries=platform.machine.chunk_entries,
+                )
+            depth = noise.realised_depth(counts, opened.probe_rows())
+            facts = {**depth.to_json(), "truth_bits": _truth_bits(study.tasks[task], level, platform.storage)}
+            (folder / "depth.json").write_text(json.dumps(facts))
+    return _opened_noised(digest, level, seed, platform.artifacts)
+
+
+def stored_noised(study: Study, task: str, artifacts: Artifacts) -> list[Noised]:
+    """The thinned data sets of a task that are stored, over levels and seeds."""
+    wanted = ((level, seed, noised_hash(study, task, level, seed)) for level in study.levels for seed in study.seeds)
+    return [
+        _opened_noised(digest, level, seed, artifacts)
+        for level, seed, digest in wanted
+        if artifacts.is_complete("noised", digest)
+    ]
+
+
+def _opened_noised(digest: str, level: float, seed: int, artifacts: Artifacts) -> Noised:
+    facts = json.loads((artifacts.path("noised", digest) / "depth.json").read_text())
+    return Noised(hash=digest, level=level, seed=seed, facts=facts)
+
+
+@lru_cache(maxsize=64)
+def _truth_bits(settings: TaskSettings, level: float, storage: Path) -> float | None:
+    """True information of simulated counts about their auxiliary at this level, else None."""
+    simulation = stored_task(settings, Artifacts(storage)).simulation
+    return None if simulation is None else float(simulation.information_bits([level])[0][0])
+
+
+def is_measured(hashes: CellHashes, artifacts: Artifacts) -> bool:
+    """Whether every measurement of this cell of the grid is stored."""
+    return all(
+        artifacts.is_complete("measurement", digest)
+        for model in hashes.measured()
+        for digest in model.measurement.values()
+    )
+
+
+def measure(
+    name: str,
+    study: Study,
+    cells: Iterable[GridCell],
+    platform: Platform,
+    *,
+    dagster_run_id: str | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Iterator[Outcome]:
+    """Measure cells of the grid of a study, each in a worker of its own; yields what became of each as it ends.
+
+    Rows land in the results the moment that they exist. Closing the iterator stops the workers.
+    """
+    waiting: dict[str, tuple[GridCell, CellHashes]] = {}
+    publisher = _Publisher(platform.results)
+    for cell in cells:
+        hashes = cell_hashes(study, cell)
+        if is_measured(hashes, platform.artifacts):
+            outcome = Outcome(cell, hashes, "reused", "stored already", _rows(name, study, cell, hashes, platform))
+            platform.results.land("measurement", outcome.rows)
+            yield outcome
+        else:
+            _require_noised(study, cell, hashes, platform.artifacts)
+            waiting[cell.label] = (cell, hashes)
+    failures: dict[str, str] = {}
+
+    def receive(label: str, message: dict[str, Any]) -> None:
+        if "failure" in message:
+            failures[label] = str(message["failure"])
+        elif "step" in message:
+            on_step(f"{label}: {message['step']}")
+
+    jobs = _jobs(study, waiting.values(), platform)
+    for result in platform.dispatcher.run(jobs, on_message=receive):
+        cell, hashes = waiting[result.label]
+        outcome = _outcome(name, study, cell, hashes, result, failures.get(result.label), platform)
+        platform.results.land("measurement", outcome.rows)
+        platform.results.land("run", [_run_row(name, outcome, dagster_run_id)])
+        publisher.publish_now_and_then()
+        yield outcome
+    platform.results.publish()
+
+
+def register(name: str, study: Study, platform: Platform) -> None:
+    """Land the definition of a study in table `study`."""
+    row = StudyRow(
+        study=name,
+        description=study.description,
+        definition=definition_text(study),
+        protocol=study.protocol,
+        n_grid_cells=sum(1 for _ in study.cells()),
+        n_seeds=study.n_seeds,
+        registered_at=datetime.now(UTC),
+    )
+    platform.results.land("study", [row])
+
+
+class _Publisher:
+    """Merges landed rows into the database now and then, so that a long run can be watched by SQL."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._last = time.monotonic()
+
+    def publish_now_and_then(self) -> None:
+        if time.monotonic() - self._last >= PUBLISH_EVERY_S:
+            self._results.publish()
+            self._last = time.monotonic()
+
+
+def _require_noised(study: Study, cell: GridCell, hashes: CellHashes, artifacts: Artifacts) -> None:
+    if not artifacts.is_complete("noised", hashes.noised):
+        raise InputError(
+            f"noise level {cell.level:g} (seed {cell.seed}) of task '{cell.task}' is not stored, or its settings"
+            " changed: materialize that partition of `noised` first."
+        )
+
+
+def _jobs(study: Study, waiting: Iterable[tuple[GridCell, CellHashes]], platform: Platform) -> list[WorkerJob]:
+    """Worker jobs, each with the memory that it is predicted to need."""
+    n_genes: dict[str, int] = {}
+    jobs = []
+    for cell, hashes in waiting:
+        if cell.task not in n_genes:
+            n_genes[cell.task] = stored_task(study.tasks[cell.task], platform.artifacts).counts.shape[1]
+        cost = estimate_cost(study.models[cell.model], cell.n_cells, n_genes[cell.task])
+        jobs.append(_job(study, cell, hashes, platform, memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB))
+    return jobs
+
+
+def _job(study: Study, cell: GridCell, hashes: CellHashes, platform: Platform, *, memory_mib: int) -> WorkerJob:
+    order = WorkerOrder(study=study, cell=cell, hashes=hashes, storage=platform.storage)
+    return WorkerJob(
+        label=cell.label,
+        argv=(sys.executable, "-m", "nsl_assets.worker"),
+        payload=order.model_dump(mode="json"),
+        memory_mib=memory_mib,
+        cores=platform.machine.worker_threads,
+        timeout_s=platform.machine.worker_timeout_s,
+    )
+
+
+def _outcome(
+    name: str,
+    study: Study,
+    cell: GridCell,
+    hashes: CellHashes,
+    result: WorkerResult,
+    failure: str | None,
+    platform: Platform,
+) -> Outcome:
+    if result.reason == "succeeded" and is_measured(hashes, platform.artifacts):
+        rows = _rows(name, study, cell, hashes, platform)
+        return Outcome(cell, hashes, "succeeded", "", rows, result)
+    return Outcome(cell, hashes, "failed", failure or f"{result.reason}: {result.stderr_tail}", worker=result)
+
+
+def _rows(
+    name: str, study: Study, cell: GridCell, hashes: CellHashes, platform: Platform
+) -> tuple[MeasurementRow, ...]:
+    return tuple(
+        _measurement_row(name, study, cell, hashes, model, estimator, platform.artifacts)
+        for model in hashes.measured()
+        for estimator in model.measurement
+    )
+
+
+def _measurement_row(
+    name: str,
+    study: Study,
+    cell: GridCell,
+    hashes: CellHashes,
+    model: ModelHashes,
+    estimator: str,
+    artifacts: Artifacts,
+) -> MeasurementRow:
+    digest = model.measurement[estimator]
+    record = json.loads((artifacts.path("measurement", digest) / "measurement.json").read_text())
+    estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
+    return MeasurementRow(
+        study=name,
+        task=cell.task,
+        model=cell.model,
+        n_cells=cell.n_cells,
+        level=cell.level,
+        seed=cell.seed,
+        is_trained=model is hashes.trained,
+        estimator=estimator,
+        is_headline=estimator == study.probing.headline,
+        mi_bits=estimate["value_bits"],
+        low_bits=estimate["low_bits"],
+        high_bits=estimate["high_bits"],
+        floor_bits=estimate["floor_bits"],
+        ceiling_bits=estimate["ceiling_bits"],
+        umis_per_cell=depth["umis_per_cell"],
+        n_probe_cells=depth["n_cells"],
+        n_nonempty_probe_cells=depth["n_nonempty_cells"],
+        n_pairs=estimate["n_pairs"],
+        n_train_cells=fit["n_train_cells"],
+        n_nonempty_train_cells=fit.get("n_nonempty_train_cells"),
+        n_validation_cells=fit.get("n_validation_cells"),
+        gap_bits=estimate["diagnostics"].get("gap_bits"),
+        truth_bits=depth["truth_bits"],
+        flags=list(estimate["flags"]),
+        diagnostics=json.dumps(estimate["diagnostics"]),
+        data_hash=hashes.data,
+        noised_hash=hashes.noised,
+        model_hash=model.model,
+        embedding_hash=model.embedding,
+        measurement_hash=digest,
+        protocol=study.protocol,
+        measured_at=datetime.fromisoformat(artifacts.manifest("measurement", digest)["created_at"]),
+    )
+
+
+def _run_row(name: str, outcome: Outcome, dagster_run_id: str | None) -> RunRow:
+    worker, cell = outcome.worker, outcome.cell
+    assert worker is not None
+    return RunRow(
+        run_id=uuid.uuid4().hex,
+        study=name,
+        task=cell.task,
+        model=cell.model,
+        n_cells=cell.n_cells,
+        level=cell.level,
+        seed=cell.seed,
+        status=outcome.status,
+        reason=outcome.reason,
+        seconds=worker.seconds,
+        cpu_seconds=worker.cpu_seconds,
+        peak_memory_mib=worker.peak_memory_mib,
+        device="cpu",
+        n_threads=None,
+        host=socket.gethostname(),
+        dagster_run_id=dagster_run_id,
+        finished_at=datetime.now(UTC),
+    )
+

@@ -1,0 +1,103 @@
+"""Chained content hashes of one cell of the grid: data → noised → model → embedding → measurement.
+
+What is finished under its hash is never computed again. Each room puts its own `CODE_VERSION` into its link only,
+so that a fix in probing retrains nothing, and a new auxiliary signal neither.
+"""
+
+from functools import lru_cache
+
+from nsl_assets import noise, probing
+from nsl_assets.models import model_identity
+from nsl_assets.settings import Settings
+from nsl_assets.study import GridCell, Study
+from nsl_assets.tasks import TaskSettings, auxiliary_identity, data_identity
+from nsl_resources.artifacts import content_hash
+
+
+class ModelHashes(Settings):
+    """Hashes of one model, trained or not, on one cell of the grid."""
+
+    model: str
+    embedding: str
+    measurement: dict[str, str]
+    """By estimator."""
+
+
+class CellHashes(Settings):
+    """Every link of the chain of one cell of the grid."""
+
+    data: str
+    auxiliary: str
+    noised: str
+    trained: ModelHashes
+    untrained: ModelHashes | None
+    """The baseline before training, where the study measures it beside this cell."""
+
+    def measured(self) -> "tuple[ModelHashes, ...]":
+        """The models to be measured: the trained one, and the untrained one where it is asked for."""
+        return (self.trained,) if self.untrained is None else (self.trained, self.untrained)
+
+
+@lru_cache(maxsize=256)
+def data_hash(task: TaskSettings) -> str:
+    """Counts and split of a task. Reads the whole source file once per process."""
+    return content_hash("data", data_identity(task))
+
+
+@lru_cache(maxsize=256)
+def auxiliary_hash(task: TaskSettings) -> str:
+    """The auxiliary signal of a task."""
+    return content_hash("auxiliary", {"data": data_hash(task), **auxiliary_identity(task)})
+
+
+def noised_hash(study: Study, task: str, level: float, seed: int) -> str:
+    """Thinned counts. Level 1 is the measured data itself, once for all seeds."""
+    parts = {
+        "data": data_hash(study.tasks[task]),
+        "noise": study.noise.kind,
+        "code_version": noise.CODE_VERSION,
+        "level": level,
+        "seed": None if level == 1.0 else seed,
+    }
+    return content_hash("noised", parts)
+
+
+def cell_hashes(study: Study, cell: GridCell) -> CellHashes:
+    """The chain of hashes of one cell of the grid."""
+    noised = noised_hash(study, cell.task, cell.level, cell.seed)
+    auxiliary = auxiliary_hash(study.tasks[cell.task])
+    untrained = None
+    if study.measures_untrained(cell.model, cell.n_cells, cell.level):
+        untrained = _model_hashes(study, cell, noised, auxiliary, n_cells=None)
+    return CellHashes(
+        data=data_hash(study.tasks[cell.task]),
+        auxiliary=auxiliary,
+        noised=noised,
+        trained=_model_hashes(study, cell, noised, auxiliary, n_cells=cell.n_cells),
+        untrained=untrained,
+    )
+
+
+def _model_hashes(
+    study: Study, cell: GridCell, noised: str, auxiliary: str, n_cells: int | None
+) -> ModelHashes:
+    """`n_cells` is None for the model before training, which no cell has touched."""
+    settings = model_identity(study.models[cell.model], level=cell.level)
+    model = content_hash(
+        "model", {"noised": noised, "settings": settings, "n_cells": n_cells, "seed": cell.seed}
+    )
+    embedding = content_hash("embedding", {"model": model, "probe": noised})
+    measurement = {
+        estimator: content_hash(
+            "measurement",
+            {
+                "embedding": embedding,
+                "auxiliary": auxiliary,
+                "code_version": probing.CODE_VERSION,
+                "settings": getattr(study.probing, estimator).identity(),
+                "seed": cell.seed,
+            },
+        )
+        for estimator in study.probing.estimators
+    }
+    return ModelHashes(model=model, embedding=embedding, measurement=measurement)

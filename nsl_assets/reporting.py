@@ -1,0 +1,80 @@
+"""The files of a study's report: draws, with the report room, what `curves` read and fitted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nsl_assets import report
+from nsl_assets.curves import FittedCurve, fit_curve, read_curves
+from nsl_assets.study import Study
+from nsl_resources.artifacts import atomic_write_bytes
+from nsl_resources.results import Results
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """Where a report is, and its law table as text."""
+
+    folder: Path
+    table: str
+    pictures: tuple[Path, ...]
+
+
+def picture_of(fitted: FittedCurve) -> bytes | None:
+    """The picture of one curve with its law, as PNG; None where nothing could be fitted."""
+    if fitted.fit is None:
+        return None
+    measured = fitted.measured
+    return report.noise_law_figure(
+        measured.curve,
+        fitted.fit,
+        title=measured.title,
+        truth=measured.truth,
+        floor_bits=measured.floor_bits,
+        ceiling_bits=measured.ceiling_bits,
+    )
+
+
+def law_table(name: str, fitted: list[FittedCurve]) -> str:
+    """The fitted laws as a plain-text table; a curve without a law says why."""
+    rows = [report.law_row(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit) for one in fitted if one.fit]
+    problems = [f"{one.measured.title}: {one.problem}" for one in fitted if one.fit is None]
+    return "\n".join([report.law_table(rows), *problems])
+
+
+def headline_curves(results: Results, name: str, study: Study) -> list[FittedCurve]:
+    """All curves of a study by its headline estimator, fitted."""
+    curves = read_curves(results, name, study)
+    return [fit_curve(curve, study) for curve in curves if curve.estimator == study.probing.headline]
+
+
+def write_report(results: Results, name: str, study: Study) -> WrittenReport:
+    """Write the pictures and the law table of a study to `storage/reports/NAME/`."""
+    folder = results.root / "reports" / name
+    fitted = headline_curves(results, name, study)
+    pictures = [_write_picture(folder, one) for one in fitted if one.fit is not None]
+    pictures += [_write_overview(folder, task, fitted) for task in study.tasks if _largest(task, fitted)]
+    table = law_table(name, fitted)
+    atomic_write_bytes(folder / "laws.txt", f"{table}\n".encode())
+    return WrittenReport(folder, table, tuple(pictures))
+
+
+def _write_picture(folder: Path, fitted: FittedCurve) -> Path:
+    measured = fitted.measured
+    path = folder / f"{measured.task}-{measured.model}-{measured.n_cells}-cells.png"
+    atomic_write_bytes(path, picture_of(fitted) or b"")
+    return path
+
+
+def _largest(task: str, fitted: list[FittedCurve]) -> list[FittedCurve]:
+    """The fitted curves of a task at the largest training size of each model."""
+    of_task = [one for one in fitted if one.measured.task == task and one.fit is not None]
+    largest = {one.measured.model: one for one in sorted(of_task, key=lambda one: one.measured.n_cells)}
+    return list(largest.values())
+
+
+def _write_overview(folder: Path, task: str, fitted: list[FittedCurve]) -> Path:
+    path = folder / f"{task}.png"
+    atomic_write_bytes(path, report.study_figure(_largest(task, fitted), title=task))
+    return path

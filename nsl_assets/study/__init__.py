@@ -1,0 +1,29 @@
+"""Studies: what is measured, typed; and the files that they are written in."""
+
+from nsl_assets.study.files import (
+    PROJECT_FILE,
+    definition_text,
+    load_project,
+    parse_project,
+    project_root,
+    save_study,
+    storage_root,
+)
+from nsl_assets.study.rendering import render_project, render_study
+from nsl_assets.study.types import GridCell, Machine, Project, Study
+
+__all__ = [
+    "PROJECT_FILE",
+    "GridCell",
+    "Machine",
+    "Project",
+    "Study",
+    "definition_text",
+    "load_project",
+    "parse_project",
+    "project_root",
+    "render_project",
+    "render_study",
+    "save_study",
+    "storage_root",
+]

@@ -1,0 +1,125 @@
+"""Study files: `dagster_project.toml` and the studies saved under `storage/studies/`. Their only reader and writer.
+
+A mistake in a file becomes an error that names the file, the field, the value and what is allowed.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from pydantic import ValidationError
+
+from nsl_assets.errors import StudyError
+from nsl_assets.study.rendering import render_study
+from nsl_assets.study.types import Project, Study
+from nsl_resources.artifacts import atomic_write_text
+
+PROJECT_FILE = "dagster_project.toml"
+
+
+def project_root() -> Path:
+    """The folder of `dagster_project.toml`: NSL_PROJECT, the nearest above the working folder, or nsl's own."""
+    if root := os.environ.get("NSL_PROJECT"):
+        return Path(root).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def storage_root() -> Path:
+    """Where results, artifacts and the Dagster instance live: NSL_STORAGE, or `storage/` of the project."""
+    return Path(os.environ.get("NSL_STORAGE") or project_root() / "storage").expanduser().resolve()
+
+
+def load_project(root: Path | None = None, storage: Path | None = None) -> Project:
+    """Read `dagster_project.toml` and the studies saved under `storage/studies/`.
+
+    Raises
+    ------
+    StudyError
+        A file cannot be read, is not TOML, has a mistake, or two files name the same study.
+    """
+    root, storage = root or project_root(), storage or storage_root()
+    merged: dict[str, Any] = {"studies": {}}
+    origin: dict[str, Path] = {}
+    saved = sorted((storage / "studies").glob("*.toml")) if storage.is_dir() else []
+    for path in [root / PROJECT_FILE, *saved]:
+        content = _read(path)
+        for name, study in content.pop("studies", {}).items():
+            if name in origin:
+                raise StudyError(f"study '{name}' is in {origin[name]} and in {path}: rename or remove one.")
+            origin[name] = path
+            merged["studies"][name] = _with_absolute_paths(study, path.parent)
+        merged |= content if path.name == PROJECT_FILE else {}
+    return parse_project(merged, origin)
+
+
+def parse_project(content: Mapping[str, Any], origin: Mapping[str, Path] | None = None) -> Project:
+    """Type a project; the error of a mistake names field, value and what is allowed."""
+    try:
+        return Project.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(explain(error, origin or {})) from None
+
+
+def save_study(name: str, content: Mapping[str, Any], storage: Path, *, header: str = "") -> Path:
+    """Write a derived study as `storage/studies/NAME.toml`, commented, after checking it; returns the path."""
+    study = parse_project({"studies": {name: content}}).study(name)
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    path = storage / "studies" / f"{name}.toml"
+    atomic_write_text(path, f"{comment}\n{render_study(name, study)}")
+    return path
+
+
+def definition_text(study: Study) -> str:
+    """The study as TOML, with every default written out: stored beside the results."""
+    return tomlkit.dumps(_plain(study.model_dump(mode="json", exclude_none=True)))
+
+
+def explain(error: ValidationError, origin: Mapping[str, Path]) -> str:
+    """One line a mistake: file, field, what was found, what is allowed."""
+    lines = []
+    for mistake in error.errors(include_url=False):
+        place = [str(part) for part in mistake["loc"]]
+        file = origin.get(place[1]) if len(place) > 1 and place[0] == "studies" else None
+        found = "" if isinstance(mistake["input"], dict) else f" found {mistake['input']!r}:"
+        allowed = mistake["msg"].removeprefix("Value error, ")
+        lines.append(f"{file or PROJECT_FILE}: {'.'.join(place) or 'the file'}:{found} {allowed}.")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise StudyError(f"there is no {path}. Run `nsl init`, or set NSL_PROJECT to the folder of {PROJECT_FILE}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not TOML: {error}.") from None
+
+
+def _with_absolute_paths(study: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Resolve `path` of the tasks against the folder of the file that names them."""
+    resolved = dict(study)
+    if isinstance(tasks := study.get("tasks"), dict):
+        resolved["tasks"] = {name: _absolute(task, folder) for name, task in tasks.items()}
+    return resolved
+
+
+def _absolute(task: Any, folder: Path) -> Any:
+    if isinstance(task, dict) and isinstance(task.get("path"), str):
+        return {**task, "path": str(folder / Path(task["path"]).expanduser())}
+    return task
+
+
+def _plain(value: Any) -> Any:
+    """JSON-like values that TOML can hold: no None, no tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

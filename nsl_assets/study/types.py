@@ -1,0 +1,180 @@
+"""Typed studies: tasks × models × training sizes × noise levels × seeds + probing + laws + protocol.
+
+The settings of a room are defined by that room; here they are composed.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+
+from nsl_assets.errors import StudyError
+from nsl_assets.laws import LawSettings
+from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size
+from nsl_assets.noise import BinomialThinning
+from nsl_assets.probing import ProbingSettings
+from nsl_assets.settings import Settings
+from nsl_assets.tasks import TaskSettings
+
+NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+Protocol = Literal["corrected", "published"]
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Machine(Settings):
+    """What this machine may spend on workers. Empty fields are read off the machine."""
+
+    memory_mib: int | None = Field(default=None, gt=0)
+    """Memory that all workers together may use, MiB. Default: 80 % of what the machine (or its cgroup) has."""
+    cores: int | None = Field(default=None, gt=0)
+    """Cores that all workers together may use. Default: all that this process may run on."""
+    worker_threads: int = Field(default=1, ge=1)
+    """Threads of one worker. Fixed and recorded, so that the same study gives the same numbers."""
+    worker_timeout_s: float = Field(default=86_400.0, gt=0)
+    """A worker that runs longer is stopped and its cell reported as failed, seconds."""
+    chunk_entries: int = Field(default=262_144, ge=1_024)
+    """Nonzero counts per zarr chunk. It changes speed and file sizes, never a number."""
+
+
+class Study(Settings):
+    """One study. Its name is the table name `[studies.NAME]` of the file that it is in."""
+
+    description: str = ""
+    """One line for people: what is asked, of which data."""
+    owners: tuple[str, ...] = ()
+    """E-mail addresses or `team:name`, shown on every asset."""
+    protocol: Protocol = "corrected"
+    """`corrected` (default), or `published`: as the paper did it where that is implemented."""
+    tasks: dict[str, TaskSettings] = Field(min_length=1)
+    """Data sets with their auxiliary signals, by name: `[studies.NAME.tasks.TASK]`."""
+    models: dict[str, ModelSettings] = Field(min_length=1)
+    """Representation models, by name: `[studies.NAME.models.MODEL]`."""
+    noise: BinomialThinning
+    """Noise levels: fractions of the molecules that are kept."""
+    sizes: tuple[int, ...] = Field(min_length=1)
+    """Training sizes: numbers of cells that fit parameters. Validation cells come on top."""
+    n_seeds: int = Field(default=3, ge=1, le=1_000)
+    """Replicates. A seed changes the thinning, the subsample, the initialisation and the probe."""
+    untrained_baseline: Literal["deepest", "all", "none"] = "deepest"
+    """Where the model before training is measured too: at the deepest level, at all levels, or nowhere."""
+    keep_models: Literal["all", "none"] = "all"
+    """Whether trained models stay on disk once they are measured."""
+    probing: ProbingSettings = ProbingSettings()
+    """How information is estimated."""
+    laws: LawSettings = LawSettings()
+    """How the laws are fitted."""
+
+    @field_validator("tasks", "models")
+    @classmethod
+    def _names_are_usable(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            require_name(name)
+        return named
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_distinct(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if min(sizes) < 2:
+            raise ValueError(f"a training size of {min(sizes)} cells: at least 2 are needed")
+        return tuple(sorted(set(sizes)))
+
+    @model_validator(mode="after")
+    def _follow_protocol(self) -> "Study":
+        if self.protocol == "published":
+            for field, value in _published(self).items():
+                # Frozen settings: the validator itself is the one place that may fill them in.
+                object.__setattr__(self, field, value)
+        return self
+
+    @property
+    def seeds(self) -> range:
+        """The replicates: 0, 1, …"""
+        return range(self.n_seeds)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Noise levels, deepest first."""
+        return self.noise.levels
+
+    def sizes_of(self, model: str) -> tuple[int, ...]:
+        """Training sizes at which this model is run: only the largest where nothing is learned from cells."""
+        return self.sizes if depends_on_size(self.models[model]) else self.sizes[-1:]
+
+    def measures_untrained(self, model: str, n_cells: int, level: float) -> bool:
+        """Whether the model before training is measured beside this cell of the grid."""
+        wanted = {"deepest": level == self.levels[0], "all": True, "none": False}[self.untrained_baseline]
+        return wanted and n_cells == self.sizes[-1] and depends_on_size(self.models[model])
+
+    def cells(self) -> "Iterator[GridCell]":
+        """All cells of the grid of this study, model by model, deepest level first."""
+        for task in self.tasks:
+            for model in self.models:
+                for n_cells in self.sizes_of(model):
+                    for level in self.levels:
+                        for seed in self.seeds:
+                            yield GridCell(task=task, model=model, n_cells=n_cells, level=level, seed=seed)
+
+
+class GridCell(Settings):
+    """One replicate of one cell of the grid: what one worker process computes."""
+
+    task: str
+    model: str
+    n_cells: int
+    """Training cells."""
+    level: float
+    """Fraction of the molecules that are kept."""
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Short text for progress lines and process lists."""
+        return f"{self.task} {self.model} n={self.n_cells} q={self.level:g} seed={self.seed}"
+
+
+class Project(Settings):
+    """All studies that are known, and the machine that they run on."""
+
+    machine: Machine = Machine()
+    studies: dict[str, Study] = Field(default_factory=dict)
+
+    @field_validator("studies")
+    @classmethod
+    def _names_are_usable(cls, studies: dict[str, Study]) -> dict[str, Study]:
+        for name in studies:
+            require_name(name)
+        return studies
+
+    def study(self, name: str) -> Study:
+        """The study of that name. StudyError if there is none."""
+        if name not in self.studies:
+            raise StudyError(f"no study is named '{name}'. There are: {', '.join(sorted(self.studies)) or 'none'}.")
+        return self.studies[name]
+
+
+def _published(study: Study) -> dict[str, Any]:
+    """Settings of the published protocol (science.md, section 6) wherever the study does not set them itself."""
+    models = dict(study.models)
+    for name, model in study.models.items():
+        if isinstance(model, RandomProjection):
+            models[name] = _unless_set(model, input="raw", fixed_seed=42)
+        elif isinstance(model, Pca):
+            models[name] = _unless_set(model, centred=False)
+    return {
+        "models": models,
+        "probing": _unless_set(study.probing, headline="lmi"),
+        "laws": _unless_set(study.laws, protocol="published"),
+    }
+
+
+def _unless_set(settings: SettingsT, **values: Any) -> SettingsT:
+    return settings.model_copy(
+        update={field: value for field, value in values.items() if field not in settings.model_fields_set}
+    )
+
+
+def require_name(name: str) -> None:
+    """ValueError where a name cannot be part of an asset key."""
+    if not NAME_PATTERN.match(name):
+        raise ValueError(f"the name '{name}': small letters, digits and _ are allowed, beginning with a letter")

@@ -1,0 +1,184 @@
+"""One seed of one cell of the grid in one isolated process: thinned counts → train → embed → probe.
+
+Started by a dispatcher as `python -m nsl_assets.worker`; its order comes through Dagster Pipes. It imports its own
+model's stack and never `dagster`. Everything finished is stored under its content hash the moment it is finished,
+so that a killed worker loses at most the step that it was in.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsl_assets import models, probing
+from nsl_assets.errors import MeasurementError, NslError
+from nsl_assets.identity import CellHashes, ModelHashes
+from nsl_assets.randomness import integer_seed
+from nsl_assets.settings import Settings
+from nsl_assets.study import GridCell, Study
+from nsl_assets.tasks import Auxiliary, CountRows, CountStore, Task, open_counts, open_task
+from nsl_resources.artifacts import Artifacts
+from nsl_resources.dispatch import OUT_OF_MEMORY_EXIT_CODE
+
+STACK = ("numpy", "scipy", "torch", "scikit-learn", "zarr", "numba")
+
+
+class WorkerOrder(Settings):
+    """What a worker is asked to do, as JSON."""
+
+    study: Study
+    cell: GridCell
+    hashes: CellHashes
+    storage: Path
+
+
+class CellWork:
+    """The steps of one cell of the grid, each skipped where its result is stored already."""
+
+    def __init__(self, order: WorkerOrder, say: Callable[[str], None]) -> None:
+        self.order = order
+        self.artifacts = Artifacts(order.storage)
+        self.say = say
+        self.versions = {name: version(name) for name in STACK}
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, opened from its artifacts."""
+        hashes = self.order.hashes
+        return open_task(
+            self.artifacts.path("data", hashes.data), self.artifacts.path("auxiliary", hashes.auxiliary)
+        )
+
+    @cached_property
+    def depth(self) -> dict[str, Any]:
+        """Realised depth of the probe cells at this level and seed, and the truth where it is known."""
+        return dict(json.loads((self._noised / "depth.json").read_text()))
+
+    @property
+    def _noised(self) -> Path:
+        return self.artifacts.path("noised", self.order.hashes.noised)
+
+    @cached_property
+    def counts(self) -> CountStore:
+        """Thinned counts; at level 1 the measured counts themselves."""
+        thinned = self._noised / "counts.zarr"
+        return open_counts(thinned) if thinned.exists() else self.task.counts
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> CountRows:
+        """Some cells as a model sees them."""
+        return CountRows(
+            store=self.counts, rows=rows, cell_names=self.task.cell_names[rows], gene_names=self.task.gene_names
+        )
+
+    def run(self) -> None:
+        """Measure the model, and the untrained baseline where it is asked for."""
+        for hashes in self.order.hashes.measured():
+            self._measure(hashes, is_trained=hashes is self.order.hashes.trained)
+
+    def _measure(self, hashes: ModelHashes, *, is_trained: bool) -> None:
+        missing = [
+            estimator
+            for estimator, measurement in hashes.measurement.items()
+            if not self.artifacts.is_complete("measurement", measurement)
+        ]
+        if not missing:
+            return
+        embedding, facts = self._embedding(hashes, is_trained=is_trained)
+        probe = self.task.probe_rows()
+        observed = self.task.auxiliary.is_observed[probe]
+        for estimator in missing:
+            self.say(f"probing with {estimator}")
+            estimate = probing.estimate(
+                embedding[observed],
+                _restricted(self.task.auxiliary, probe[observed]),
+                estimator=estimator,
+                settings=self.order.study.probing,
+                seed=integer_seed("probe", self.order.cell.seed),
+                group=None if self.task.group is None else self.task.group[probe[observed]],
+            )
+            record = {"estimate": estimate.to_json(), "depth": self.depth, "fit": facts, "versions": self.versions}
+            with self.artifacts.create(
+                "measurement", hashes.measurement[estimator], {"embedding": hashes.embedding, "estimator": estimator}
+            ) as folder:
+                (folder / "measurement.json").write_text(json.dumps(record))
+
+    def _embedding(self, hashes: ModelHashes, *, is_trained: bool) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Embedding of the probe cells, shape (n_probe_cells, n_dimensions), and facts about the fit."""
+        if not self.artifacts.is_complete("embedding", hashes.embedding):
+            model, facts = self._model(hashes, is_trained=is_trained)
+            self.say("embedding the probe cells")
+            embedding = model.embed(self.rows(self.task.probe_rows()))
+            if not np.isfinite(embedding).all():
+                raise MeasurementError(
+                    f"the embedding of {int((~np.isfinite(embedding)).any(axis=1).sum())} probe cells is not finite:"
+                    " nothing is measured from it. Look at the loss of this model, or lower its learning rate."
+                )
+            with self.artifacts.create("embedding", hashes.embedding, {"model": hashes.model}) as folder:
+                np.save(folder / "embedding.npy", embedding, allow_pickle=False)
+                (folder / "fit.json").write_text(json.dumps(facts))
+            if self.order.study.keep_models == "none":
+                self.artifacts.discard("model", hashes.model)
+        folder = self.artifacts.path("embedding", hashes.embedding)
+        return np.load(folder / "embedding.npy", allow_pickle=False), json.loads((folder / "fit.json").read_text())
+
+    def _model(self, hashes: ModelHashes, *, is_trained: bool) -> tuple[models.Model, dict[str, Any]]:
+        cell = self.order.cell
+        model = models.create(self.order.study.models[cell.model], task=self.task, level=cell.level)
+        stored = self.artifacts.path("model", hashes.model)
+        if self.artifacts.is_complete("model", hashes.model):
+            model.load(stored / "model")
+            return model, json.loads((stored / "fit.json").read_text())
+        train = self.rows(self.task.train_rows(cell.n_cells, cell.seed))
+        self.say(f"training {cell.model} on {cell.n_cells} cells" if is_trained else f"initialising {cell.model}")
+        facts = self._fit(model, train) if is_trained else self._initialise(model, train)
+        with self.artifacts.create("model", hashes.model, {"noised": self.order.hashes.noised}) as folder:
+            (folder / "model").mkdir()
+            model.save(folder / "model")
+            (folder / "fit.json").write_text(json.dumps(facts))
+        return model, facts
+
+    def _fit(self, model: models.Model, train: CountRows) -> dict[str, Any]:
+        report = model.fit(train, self.rows(self.task.validation_rows()), seed=self.order.cell.seed)
+        return report.to_json()
+
+    def _initialise(self, model: models.Model, train: CountRows) -> dict[str, Any]:
+        started = time.perf_counter()
+        model.initialise(train, seed=self.order.cell.seed)
+        return {"n_train_cells": 0, "stop_reason": "untrained", "seconds": time.perf_counter() - started}
+
+
+def _restricted(auxiliary: Auxiliary, rows: npt.NDArray[np.intp]) -> Auxiliary:
+    return Auxiliary(kind=auxiliary.kind, values=auxiliary.values[rows], names=auxiliary.names)
+
+
+def main() -> int:
+    """Take the order from Dagster Pipes, do it, and say how it went by exit code and message."""
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        order = WorkerOrder.model_validate(pipes.extras)
+
+        def say(step: str) -> None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            pipes.report_custom_message({"step": step, "cell": order.cell.label, "at": now})
+
+        try:
+            CellWork(order, say).run()
+        except NslError as error:
+            pipes.report_custom_message({"failure": str(error)})
+            return 1
+        except MemoryError:
+            return OUT_OF_MEMORY_EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
