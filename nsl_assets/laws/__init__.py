@@ -1,0 +1,27 @@
+"""Room 5: scaling laws fitted to measured information: the noise law (Eq. 1), its inversion, intervals.
+
+Curves in, fitted laws out: nothing here measures information, plans experiments or draws.
+"""
+
+from typing import Final
+
+from nsl_assets.laws.band import noise_law_band
+from nsl_assets.laws.curve import Curve
+from nsl_assets.laws.equations import depth_for, noise_law
+from nsl_assets.laws.flags import FLAGS
+from nsl_assets.laws.noise_law_fit import NoiseLawFit, fit_noise_law
+from nsl_assets.laws.settings import LawSettings
+
+CODE_VERSION: Final = "1"
+
+__all__ = [
+    "CODE_VERSION",
+    "FLAGS",
+    "Curve",
+    "LawSettings",
+    "NoiseLawFit",
+    "depth_for",
+    "fit_noise_law",
+    "noise_law",
+    "noise_law_band",
+]
