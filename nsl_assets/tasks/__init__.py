@@ -3,6 +3,8 @@
 from nsl_assets.tasks.auxiliary import Auxiliary
 from nsl_assets.tasks.count_writing import write_counts
 from nsl_assets.tasks.counts import BLOCK_ROWS, CountRows, CountStore, open_counts
+from nsl_assets.tasks.findings import Finding
+from nsl_assets.tasks.inspection import inspect
 from nsl_assets.tasks.settings import H5adTask, SimulatedCells, SplitSettings, TaskSettings
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
 from nsl_assets.tasks.task import Task, open_task
@@ -24,6 +26,7 @@ __all__ = [
     "Auxiliary",
     "CountRows",
     "CountStore",
+    "Finding",
     "H5adTask",
     "SimulatedCells",
     "SimulationTruth",
@@ -33,6 +36,7 @@ __all__ = [
     "TrueInformation",
     "auxiliary_identity",
     "data_identity",
+    "inspect",
     "open_counts",
     "open_task",
     "write_auxiliary",

@@ -40,6 +40,7 @@ class H5adFile:
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self.path = file, path
+        self._names: dict[str, npt.NDArray[Any]] = {}
 
     @property
     def obs_keys(self) -> list[str]:
@@ -100,8 +101,11 @@ class H5adFile:
     def _index(self, place: str) -> npt.NDArray[Any]:
         from anndata.io import read_elem
 
-        table = self._file[place]
-        return np.array([str(name) for name in read_elem(table[table.attrs["_index"]])], dtype=object)
+        if place not in self._names:
+            table = self._file[place]
+            names = read_elem(table[table.attrs["_index"]])
+            self._names[place] = np.array([str(name) for name in names], dtype=object)
+        return self._names[place]
 
     def _address(self, layer: str | None) -> str:
         if layer not in self.matrix_names:

@@ -83,12 +83,19 @@ def check_names(names: npt.NDArray[Any], what: str, attribute: str) -> None:
 def suggestion(file: H5adFile, layer: str | None) -> str:
     """Where else in the file counts are, as advice after `layer` turned out to hold none."""
     others = [name for name in file.matrix_names if name != layer]
-    holding = [name or "X" for name in others if file.matrix(name).holds_counts()]
+    holding = [name or "X" for name in others if _holds_counts(file, name)]
     if holding == ["X"]:
         return "X holds counts: leave the layer out."
     if holding:
         return f"Layer {holding[0]!r} holds counts: name it with --layer {holding[0]}."
     return "No layer of this file holds counts: start from the output of the counting pipeline."
+
+
+def _holds_counts(file: H5adFile, layer: str | None) -> bool:
+    try:
+        return file.matrix(layer).holds_counts()
+    except InputError:  # an empty or damaged layer is no place to send the user to
+        return False
 
 
 def read_h5ad_auxiliary(settings: H5adTask) -> tuple[npt.NDArray[Any], Auxiliary]:
