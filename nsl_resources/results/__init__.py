@@ -1,0 +1,35 @@
+"""Results of all studies: rows land as Parquet files and are published as DuckDB tables.
+
+    storage/results/landed/<table>/<digest>.parquet   rows as they landed: immutable, the truth
+    storage/results/damaged/<table>/...               landed files that could not be read
+    storage/results/db/results-<n>-<token>.duckdb     published states; `connect` opens the newest
+    storage/results.duckdb                            public copy, for other programs
+
+Everything but ``landed`` can be deleted: the next publication makes it again.
+"""
+
+from nsl_resources.results.landing import Damaged
+from nsl_resources.results.publishing import Publication
+from nsl_resources.results.reading import connect, query
+from nsl_resources.results.rows import MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
+from nsl_resources.results.schema import TABLES, VIEWS, Column, Table, TableName, tables_markdown
+from nsl_resources.results.store import Results
+
+__all__ = [
+    "TABLES",
+    "VIEWS",
+    "Column",
+    "Damaged",
+    "MeasurementRow",
+    "NoiseLawRow",
+    "Publication",
+    "Results",
+    "Row",
+    "RunRow",
+    "StudyRow",
+    "Table",
+    "TableName",
+    "connect",
+    "query",
+    "tables_markdown",
+]

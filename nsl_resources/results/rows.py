@@ -1,0 +1,161 @@
+"""The rows of the results tables: each field's type and comment make the column, its unit ends its name.
+
+The SQL, the Parquet schema and the documentation are made from these classes (`schema`). Fields that may be
+None are NULL columns; infinite numbers are stored as such ('Infinity'), e.g. the open end of an interval.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+# Columns that mean the same in every table.
+Study = Annotated[str, "Study that the row belongs to; first part of its asset keys"]
+Task = Annotated[str, "Data set with its auxiliary signal, as named in the study"]
+Model = Annotated[str, "Representation model, as named in the study"]
+CellNumber = Annotated[int, "Cells that fit the parameters: the training size of the grid (cells)"]
+Level = Annotated[float, "Noise level: probability q that thinning keeps a molecule; 1 is the measured depth"]
+Seed = Annotated[int, "Replicate: changes thinning, subsample, initialisation and probe together"]
+Estimator = Annotated[str, "Estimator of mutual information, e.g. infonce, lmi"]
+IsHeadline = Annotated[bool, "Whether this is the estimator that the study reports first"]
+Protocol = Annotated[
+    str, "corrected or published: how the steps were done where the published account differs"
+]
+Flags = Annotated[Sequence[str], "Warnings about this row, sorted by name; empty when there are none"]
+JsonObject = Mapping[str, object] | str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasurementRow:
+    """One estimate of the mutual information between an embedding and the auxiliary signal."""
+
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    level: Level
+    seed: Seed
+    is_trained: Annotated[bool, "False for the baseline: the same model before training"]
+    estimator: Estimator
+    is_headline: IsHeadline
+    mi_bits: Annotated[float, "Mutual information between embedding and auxiliary signal (bits)"]
+    low_bits: Annotated[float | None, "Lower end of the 95 % interval of mi_bits (bits)"]
+    high_bits: Annotated[float | None, "Upper end of the 95 % interval of mi_bits (bits)"]
+    floor_bits: Annotated[float | None, "The same estimate on shuffled pairs, where the truth is 0 (bits)"]
+    ceiling_bits: Annotated[float | None, "Entropy of a categorical auxiliary signal, else NULL (bits)"]
+    umis_per_cell: Annotated[
+        float, "Realised depth: mean over all probe cells, empty ones included (UMIs per cell)"
+    ]
+    n_probe_cells: Annotated[int, "Probe cells, whether or not their auxiliary signal is known (cells)"]
+    n_nonempty_probe_cells: Annotated[int | None, "Probe cells with at least one count at this level (cells)"]
+    n_pairs: Annotated[int, "Pairs of embedding and known auxiliary signal that were probed"]
+    n_train_cells: Annotated[int | None, "Cells that fitted parameters, empty ones included (cells)"]
+    n_nonempty_train_cells: Annotated[int | None, "Of those, cells with at least one count (cells)"] = None
+    n_validation_cells: Annotated[int | None, "Cells for early stopping, on top of n_train_cells (cells)"] = (
+        None
+    )
+    gap_bits: Annotated[
+        float | None, "Overfitting of the probe: its value on seen minus on unseen pairs (bits)"
+    ] = None
+    truth_bits: Annotated[
+        float | None, "Information in simulated counts; bounds mi_bits; NULL for real cells (bits)"
+    ] = None
+    flags: Flags
+    diagnostics: Annotated[JsonObject, "What else the estimator reports; its keys depend on the estimator"]
+    data_hash: Annotated[str, "Artifact of counts and split, kind data"]
+    noised_hash: Annotated[str, "Artifact of the thinned counts, kind noised"]
+    model_hash: Annotated[str, "Artifact of the model, kind model"]
+    embedding_hash: Annotated[str, "Artifact of the embedding, kind embedding"]
+    measurement_hash: Annotated[str, "Artifact of this estimate, kind measurement"]
+    protocol: Protocol
+    measured_at: Annotated[datetime, "When it was measured (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseLawRow:
+    """The noise law (Eq. 1) fitted to one curve of information against depth."""
+
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    estimator: Estimator
+    protocol: Protocol
+    is_headline: IsHeadline
+    imax_bits: Annotated[float, "Imax: information at unlimited depth (bits)"]
+    imax_low_bits: Annotated[float | None, "Lower end of the 95 % interval of imax_bits (bits)"]
+    imax_high_bits: Annotated[
+        float | None, "Upper end of the 95 % interval of imax_bits; may be Infinity (bits)"
+    ]
+    ubar: Annotated[float, "Noise scale of the law, on its depth axis (UMIs per cell)"]
+    ubar_low: Annotated[float | None, "Lower end of the 95 % interval of ubar (UMIs per cell)"]
+    ubar_high: Annotated[
+        float | None, "Upper end of the 95 % interval of ubar; may be Infinity (UMIs per cell)"
+    ]
+    target_fraction: Annotated[float, "Fraction of imax_bits that target_depth reaches"]
+    target_depth: Annotated[float, "Depth at which target_fraction of imax_bits is reached (UMIs per cell)"]
+    target_depth_low: Annotated[
+        float | None, "Lower end of the 95 % interval of target_depth (UMIs per cell)"
+    ]
+    target_depth_high: Annotated[
+        float | None, "Upper end of the 95 % interval of target_depth; may be Infinity (UMIs per cell)"
+    ]
+    r2_seed_means: Annotated[float | None, "Explained share of the variance of the means over seeds"]
+    r2_points: Annotated[float | None, "Explained share of the variance of the raw points"]
+    residual_sd_bits: Annotated[float | None, "Standard deviation of the residuals of the raw points (bits)"]
+    n_points: Annotated[int, "Raw points of the curve"]
+    n_levels: Annotated[int, "Noise levels of the curve"]
+    n_seeds: Annotated[int, "Seeds of the curve"]
+    is_converged: Annotated[bool, "Whether the fit reached an optimum"]
+    flags: Flags
+    diagnostics: Annotated[
+        JsonObject, "What else the fit reports: covariance, rival laws, held-out error"
+    ] = "{}"
+    law_hash: Annotated[str, "Content hash of the curve and the settings of the fit"]
+    fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRow:
+    """One attempt to measure one cell of the grid with one seed, in one worker process."""
+
+    run_id: Annotated[str, "The attempt; unique"]
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    level: Level
+    seed: Seed
+    status: Annotated[
+        Literal["succeeded", "failed", "reused"], "How it ended; reused: all was stored already"
+    ]
+    reason: Annotated[str, "Why it ended so, in words; the error's message when it failed"] = ""
+    seconds: Annotated[float | None, "Wall time of the worker (s)"] = None
+    cpu_seconds: Annotated[float | None, "Processor time of the worker and its children (s)"] = None
+    peak_memory_mib: Annotated[float | None, "Largest memory of the worker on the host (MiB)"] = None
+    device: Annotated[str | None, "Device that trained: cpu, cuda:0"] = None
+    dtype: Annotated[str | None, "Precision of training: float32, bfloat16"] = None
+    n_threads: Annotated[int | None, "Threads that the worker was given"] = None
+    steps: Annotated[int | None, "Optimiser steps"] = None
+    stop_reason: Annotated[str | None, "Why training stopped: early_stopping, max_epochs, closed_form"] = None
+    host: Annotated[str | None, "Machine that the worker ran on"] = None
+    library_versions: Annotated[JsonObject, "Versions of the libraries that decide numbers"] = "{}"
+    started_at: Annotated[datetime | None, "When the worker started (UTC)"] = None
+    finished_at: Annotated[datetime, "When it ended (UTC)"]
+    dagster_run_id: Annotated[str | None, "Dagster run that asked for it; NULL outside Dagster"] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRow:
+    """One study: what was asked for."""
+
+    study: Study
+    description: Annotated[str, "The study in words"] = ""
+    definition: Annotated[str, "The study as TOML, every default written out"]
+    protocol: Protocol
+    n_grid_cells: Annotated[int, "Attempts that the grid asks for: tasks x models x sizes x levels x seeds"]
+    n_seeds: Annotated[int, "Replicates of every cell of the grid"]
+    registered_at: Annotated[datetime, "When this definition was registered (UTC)"]
+
+
+Row = MeasurementRow | NoiseLawRow | RunRow | StudyRow
