@@ -5,6 +5,7 @@ from nsl_assets.tasks.count_writing import write_counts
 from nsl_assets.tasks.counts import BLOCK_ROWS, CountRows, CountStore, open_counts
 from nsl_assets.tasks.findings import Finding
 from nsl_assets.tasks.inspection import inspect
+from nsl_assets.tasks.outline import Outline, outline
 from nsl_assets.tasks.settings import H5adTask, SimulatedCells, SplitSettings, TaskSettings
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
 from nsl_assets.tasks.task import Task, open_task
@@ -28,6 +29,7 @@ __all__ = [
     "CountStore",
     "Finding",
     "H5adTask",
+    "Outline",
     "SimulatedCells",
     "SimulationTruth",
     "SplitSettings",
@@ -39,6 +41,7 @@ __all__ = [
     "inspect",
     "open_counts",
     "open_task",
+    "outline",
     "write_auxiliary",
     "write_counts",
     "write_data",

@@ -58,7 +58,7 @@ def write_counts(
     data.finish()
     _create(path, "indptr", indptr.dtype, chunk_entries, indptr.size)[:] = indptr
     n_cells, n_nonzero = indptr.size - 1, int(indptr[-1])
-    group.attrs.update(
+    group.update_attributes(
         {"format": FORMAT, "n_cells": n_cells, "n_genes": n_genes, "n_nonzero": n_nonzero, "complete": True}
     )
     return CountStore(path)

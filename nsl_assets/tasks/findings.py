@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -20,7 +21,9 @@ FEW_PAIRS: Final = 500
 CONFOUNDED: Final = 0.5
 FEW_CELLS_PER_CLASS: Final = 10
 LIKELY_ALL_GENES: Final = 8000
-LIKELY_UNKNOWN: Final = ["unknown", "unassigned", "unlabeled", "unlabelled", "undefined", "ambiguous", "doublet", "doublets", "na", "n/a", "nan", "none", "?"]
+_LIKELY_UNKNOWN: Final = re.compile(
+    r"unknown|unassigned|unlabell?ed|undefined|ambiguous|doublets?|na|n/a|nan|none|\?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _class_findings(auxiliary: Auxiliary, settings: H5adTask, known: str) -> Ite
         f"(no model can exceed it): {_some(by_size)}"
     )
     yield Finding("ok", "auxiliary", message)
-    unknown = [name for name in auxiliary.names if name.lower() in LIKELY_UNKNOWN]
+    unknown = [name for name in auxiliary.names if _LIKELY_UNKNOWN.fullmatch(name)]
     if unknown:
         message = (
             f"class {unknown[0]!r} is measured like any other. If it means that the class is not known: "
@@ -149,8 +152,8 @@ def library_size_findings(auxiliary: Auxiliary, umis: npt.NDArray[Any]) -> Itera
     share, what = _shared_with(np.log(umis[known]), auxiliary.take(known))
     if share > CONFOUNDED:
         message = (
-            f"{what} {share:.0%} of the variance of log UMIs per cell: so much can be known without looking at "
-            "any gene. Cell types do differ in size, but so do batches"
+            f"{what} {share:.0%} of the variance of log UMIs per cell: so much can be known without looking "
+            "at any gene. Cell types do differ in size, but so do batches"
         )
         yield Finding("warning" if share > 0.8 else "note", "confounding", message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -71,11 +72,10 @@ def read_groups(file: H5adFile, key: str, cell_names: npt.NDArray[Any]) -> npt.N
 
 def check_names(names: npt.NDArray[Any], what: str, attribute: str) -> None:
     """Raises InputError where a name of a cell or gene occurs twice."""
-    unique, counts = np.unique(names.astype(str), return_counts=True)
-    repeated = unique[counts > 1]
-    if repeated.size:
+    repeated = [(name, n) for name, n in Counter(names).items() if n > 1]
+    if repeated:
         raise InputError(
-            f"{what} name {repeated[0]!r} occurs {counts[counts > 1][0]} times ({repeated.size:,} names are "
+            f"{what} name {repeated[0][0]!r} occurs {repeated[0][1]} times ({len(repeated):,} name(s) are "
             f"repeated): names identify {what.lower()}s. Run adata.{attribute}_names_make_unique() and save."
         )
 

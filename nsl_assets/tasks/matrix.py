@@ -173,12 +173,8 @@ def _storage(node: h5py.Group | h5py.Dataset) -> Literal["csr", "csc", "dense"]:
 
 
 def _shape(node: h5py.Group | h5py.Dataset) -> tuple[int, int]:
-    import h5py
-
-    if isinstance(node, h5py.Dataset):
-        shape = node.shape
-    else:
-        shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    attributes = node.attrs
+    shape = getattr(node, "shape", attributes.get("shape", attributes.get("h5sparse_shape")))
     if shape is None or len(shape) != 2:
         raise InputError(f"{node.name} is not a matrix (shape {shape}): cells x genes are needed.")
     return int(shape[0]), int(shape[1])
