@@ -1,0 +1,1 @@
+"""The parts of admission: policy, ledger, host, processes. Their public face is `nsl_resources.gpu`."""

@@ -1,0 +1,197 @@
+"""The workers of one run of a local pool, from the first lease to the end of the last process."""
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from nsl_resources.admission.host import TreeMemory
+from nsl_resources.admission.line import BELL_S, HeldLease, WaitingLine, backoff
+from nsl_resources.admission.needs import Need
+from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
+from nsl_resources.dispatch.messages import Log, Message
+from nsl_resources.dispatch.process import WorkerProcess
+
+_TICK_S: Final = 0.1
+_REPORT_EVERY_S: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the caller wants to be told and asked; see `Dispatcher.run`."""
+
+    on_result: Callable[[WorkerResult], None] | None = None
+    on_message: Callable[[str, Message], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def tell_result(self, result: WorkerResult) -> None:
+        """Calls `on_result`."""
+        if self.on_result is not None:
+            self.on_result(result)
+
+    def tell_message(self, label: str, message: Message) -> None:
+        """Calls `on_message`."""
+        if self.on_message is not None:
+            self.on_message(label, message)
+
+    def is_stop_wanted(self) -> bool:
+        """Calls `should_stop`."""
+        return self.should_stop is not None and self.should_stop()
+
+
+class Crew:
+    """The jobs of one call of `run`: those that wait, by need; those that run; results not yet handed out."""
+
+    def __init__(
+        self, jobs: Iterable[WorkerJob], line: WaitingLine, max_workers: int, grace_s: float, callbacks: Callbacks
+    ) -> None:
+        self._line, self._max_workers, self._grace_s, self._callbacks = line, max_workers, grace_s, callbacks
+        self._waiting: dict[Need, dict[str, WorkerJob]] = {}
+        for job in jobs:
+            self._waiting.setdefault(job.need, {})[job.label] = job
+        self._asked: dict[str, WorkerJob] = {}
+        self._running: dict[WorkerProcess, HeldLease] = {}
+        self._ready: deque[WorkerResult] = deque()
+        self._memory = TreeMemory()
+        self._selector = selectors.DefaultSelector()
+        self._pauses = backoff()
+        self._next_tick_s = self._next_poll_s = 0.0
+        self._next_report_s = time.monotonic() + _REPORT_EVERY_S
+
+    def results(self) -> Iterator[WorkerResult]:
+        """Runs everything; stops everything if the caller stops iterating."""
+        try:
+            while self._waiting or self._running or self._ready:
+                if time.monotonic() >= self._next_tick_s:
+                    self._look_after()
+                self._admit()  # before the caller takes its time over a result
+                while self._ready:
+                    yield self._hand_out()
+                self._wait()
+        finally:
+            self._close()
+
+    def _hand_out(self) -> WorkerResult:
+        result = self._ready.popleft()
+        self._callbacks.tell_result(result)
+        return result
+
+    # ---- starting
+
+    @property
+    def _can_start(self) -> bool:
+        return bool(self._waiting) and len(self._running) < self._max_workers
+
+    def _admit(self) -> None:
+        """Starts what the ledger grants; asks again at once after an end, else after a growing pause."""
+        if not self._can_start or time.monotonic() < self._next_poll_s:
+            return
+        slots = self._max_workers - len(self._running)
+        self._ask(slots)
+        granted = self._line.poll(slots)
+        for label, lease in granted.items():
+            self._start(self._asked.pop(label), lease)
+        self._pauses = backoff() if granted else self._pauses
+        self._next_poll_s = time.monotonic() + next(self._pauses)
+
+    def _ask(self, slots: int) -> None:
+        """Jobs with the same need are interchangeable to the policy: the first few of each need stand in line."""
+        for need, jobs in self._waiting.items():
+            for label, job in islice(jobs.items(), slots):
+                if label not in self._asked:
+                    self._line.ask(label, need, label)
+                    self._asked[label] = job
+
+    def _start(self, job: WorkerJob, lease: HeldLease) -> None:
+        worker = WorkerProcess(job, self._grace_s)
+        self._running[worker] = lease
+        self._selector.register(worker, selectors.EVENT_READ, worker)
+        lease.hand_to(worker.pid)  # from now on the lease lives as long as the processes that use the memory
+        jobs = self._waiting[job.need]
+        del jobs[job.label]
+        if not jobs:
+            del self._waiting[job.need]
+
+    # ---- watching
+
+    def _wait(self) -> None:
+        """Sleeps until a worker ends or something is due, and takes in what has ended."""
+        if not self._running and not self._waiting:
+            return
+        pause_s = self._next_tick_s - time.monotonic()
+        if self._can_start:
+            pause_s = min(pause_s, self._next_poll_s - time.monotonic(), BELL_S)
+        for key, _ in self._selector.select(max(0.0, pause_s)):
+            self._take_in(key.data)
+        if self._can_start and self._line.bell.has_rung():
+            self._next_poll_s = 0.0
+
+    def _take_in(self, worker: WorkerProcess) -> None:
+        messages = list(worker.messages())
+        self._ready.append(self._finish(worker))
+        self._tell(worker, messages)
+
+    def _finish(self, worker: WorkerProcess) -> WorkerResult:
+        self._selector.unregister(worker)
+        result = worker.finish()
+        self._running.pop(worker).release()
+        self._next_poll_s = 0.0
+        return result
+
+    def _look_after(self) -> None:
+        """What is done every 0.1 s: messages, memory, timeouts, stopping, and a word if nothing can start."""
+        self._next_tick_s = time.monotonic() + _TICK_S
+        trees = self._memory.trees([worker.pid for worker in self._running])
+        for worker in self._running:
+            worker.observe(trees[worker.pid])
+            self._tell(worker, worker.messages())
+            if worker.is_overdue:
+                worker.stop("timeout")
+        if self._callbacks.is_stop_wanted():
+            self._cancel()
+        elif not self._running:
+            self._report_waiting()
+
+    def _tell(self, worker: WorkerProcess, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self._callbacks.tell_message(worker.job.label, message)
+
+    def _report_waiting(self) -> None:
+        if self._asked and time.monotonic() >= self._next_report_s:
+            label = next(iter(self._asked))
+            self._callbacks.tell_message(label, Log("INFO", str(self._line.describe(label))))
+            self._next_report_s = time.monotonic() + _REPORT_EVERY_S
+
+    # ---- ending
+
+    def _cancel(self) -> None:
+        """Stops what runs; what waits is cancelled without having started."""
+        for worker in self._running:
+            worker.stop("cancelled")
+        labels = [label for jobs in self._waiting.values() for label in jobs]
+        self._ready += [WorkerResult(label, None, "cancelled", 0.0, 0.0, 0.0, "") for label in labels]
+        self._waiting.clear()
+
+    def _close(self) -> None:
+        """Nothing outlives the run: after an interruption of this very clean-up, without grace."""
+        try:
+            for worker in self._running:
+                worker.stop("cancelled")
+            self._drain()
+        except BaseException:
+            for worker in self._running:
+                worker.kill()
+            self._drain()
+            raise
+        finally:
+            self._line.close()
+            self._selector.close()
+        while self._ready:
+            self._hand_out()
+
+    def _drain(self) -> None:
+        for worker in list(self._running):
+            self._ready.append(self._finish(worker))

@@ -1,0 +1,93 @@
+"""What a dispatcher is given and what it gives back: jobs, results, and the protocol every dispatcher follows."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from nsl_resources.admission.needs import Need
+from nsl_resources.dispatch.messages import Message
+
+OUT_OF_MEMORY_EXIT_CODE: Final = 42
+"""The exit code of a worker that ran out of memory and knows it (MemoryError, CUDA out of memory)."""
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """One process to run.
+
+    Attributes:
+        label: names the job in messages and results; unique among the jobs of one `run`.
+        argv: program and arguments.
+        memory_mib: memory to reserve while it runs.
+        cores: cores to reserve, and the fixed number of threads it is told to use.
+        payload: JSON values that the worker reads as `open_dagster_pipes().extras`.
+        env: added to the environment of the dispatcher.
+        cwd: working folder; by default the dispatcher's.
+        timeout_s: the job is stopped after this many seconds of running.
+        log_path: receives stdout and stderr; by default a temporary file of which only the tail is kept.
+    """
+
+    label: str
+    argv: Sequence[str]
+    memory_mib: int
+    cores: int = 1
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    timeout_s: float | None = None
+    log_path: Path | None = None
+
+    @property
+    def need(self) -> Need:
+        """What the job leases of the host."""
+        return Need(self.memory_mib, self.cores)
+
+
+@dataclass(frozen=True)
+class WorkerResult:
+    """How a job ended.
+
+    Attributes:
+        label: the job's label.
+        returncode: exit code, or minus the signal; None if the job never started.
+        reason: "succeeded", "exit 3", "killed by signal SIGKILL", "out of memory", "timeout" or "cancelled".
+        seconds: from the start of the process to the end of its last descendant.
+        cpu_seconds: of the worker and all its descendants.
+        peak_memory_mib: largest resident memory of the process tree: exact for one process, sampled for several.
+        stderr_tail: the last lines of its output, stdout and stderr together.
+    """
+
+    label: str
+    returncode: int | None
+    reason: str
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mib: float
+    stderr_tail: str
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the worker ended with exit code 0 by itself."""
+        return self.reason == "succeeded"
+
+
+class Dispatcher(Protocol):
+    """Runs jobs somewhere."""
+
+    def run(
+        self,
+        jobs: Iterable[WorkerJob],
+        on_result: Callable[[WorkerResult], None] | None = None,
+        on_message: Callable[[str, Message], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[WorkerResult]:
+        """Yields one result a job, in the order in which they end.
+
+        Callbacks run in the caller's thread. `on_message` gets the job's label and what the worker said.
+        `on_result` is called before the result is yielded, and for what is cancelled because the caller stopped
+        iterating. Once `should_stop` returns True, what runs is stopped and what waits is cancelled.
+        However the iteration ends, no worker outlives it: close the iterator (`contextlib.closing`) where an
+        exception may keep it alive.
+        """
+        ...

@@ -1,0 +1,157 @@
+"""One worker of this host: started through its supervisor, followed, stopped, and told of when it has ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from nsl_resources.admission import processes
+from nsl_resources.admission.host import host_memory_mib
+from nsl_resources.dispatch import supervisor
+from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
+from nsl_resources.dispatch.messages import Failure, Message, MessageFile, pipes_environment
+from nsl_resources.dispatch.outcome import Ending, count_kernel_kills, reason
+
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_TAIL_BYTES: Final = 8_000
+_TAIL_LINES: Final = 40
+
+
+class WorkerProcess:
+    """A started job. Its `fileno` becomes readable when it has ended with all its descendants.
+
+    Args:
+        job: what to run.
+        grace_s: seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, when it is stopped.
+    """
+
+    def __init__(self, job: WorkerJob, grace_s: float) -> None:
+        self.job = job
+        self._folder = tempfile.TemporaryDirectory(prefix="nsl-worker-")
+        folder = Path(self._folder.name)
+        self._log_path = job.log_path or folder / "output.log"
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self._messages = MessageFile(folder)
+        self._failure: Failure | None = None
+        self._n_kernel_kills = count_kernel_kills()
+        self._peak_mib = 0.0
+        self._seen: list[processes.Process] = []
+        self._stopped_for: str | None = None
+        self._grace_s = grace_s
+        self._start_s = time.monotonic()
+        self._channel, self._supervisor = self._start(self._environment(folder))
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id: it lives as long as anything of the job does."""
+        return self._supervisor.pid
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the job has used up its time."""
+        return self.job.timeout_s is not None and time.monotonic() - self._start_s > self.job.timeout_s
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._channel.fileno()
+
+    def messages(self) -> Iterator[Message]:
+        """What the worker has said since the last call."""
+        for message in self._messages.read():
+            if isinstance(message, Failure):
+                self._failure = message
+            yield message
+
+    def observe(self, tree: Iterable[processes.Process]) -> None:
+        """Takes note of the job's processes at this moment."""
+        self._seen = [process for process in tree if process.pid != self.pid]
+        self._peak_mib = max(self._peak_mib, sum(process.memory_mib for process in self._seen))
+
+    def stop(self, stopped_for: str) -> None:
+        """Asks the worker to end, with growing insistence. Returns at once; asking again changes nothing."""
+        if self._stopped_for is None:
+            self._stopped_for = stopped_for
+            self._say(b"s")
+
+    def kill(self) -> None:
+        """Ends the worker and everything it started, now."""
+        self._stopped_for = self._stopped_for or "cancelled"
+        self._say(b"k")
+
+    def finish(self) -> WorkerResult:
+        """The result, once `fileno` is readable; waits for the end otherwise."""
+        report = self._channel.recv(256).decode().split()
+        self._channel.close()
+        exit_code = self._supervisor.wait()
+        seconds = time.monotonic() - self._start_s
+        status, was_stopped, cpu_s, peak_kib = report or [str(exit_code), "0", "nan", "0"]
+        self._kill_what_is_left()
+        self._peak_mib = max(self._peak_mib, int(peak_kib) * _kib_to_mib())
+        returncode = int(status)
+        ending = self._ending(returncode, was_stopped == "1")
+        tail = self._tail()
+        self._folder.cleanup()
+        return WorkerResult(self.job.label, returncode, reason(ending), seconds, float(cpu_s), self._peak_mib, tail)
+
+    def _start(self, environment: dict[str, str]) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+        ours, theirs = socket.socketpair()
+        folder = str(self.job.cwd or Path.cwd())
+        command = supervisor.command(theirs.fileno(), self._grace_s, folder, self.job.argv)
+        with theirs, self._log_path.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+            )
+        return ours, process
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.job.cores)))
+        pipes = pipes_environment(folder, self.job.label, self.job.payload)
+        return {**os.environ, "PYTHONFAULTHANDLER": "1", **self.job.env, **threads, **pipes}
+
+    def _say(self, word: bytes) -> None:
+        with suppress(OSError):  # it has just ended by itself
+            self._channel.send(word)
+
+    def _ending(self, returncode: int, was_stopped: bool) -> Ending:
+        is_kill = returncode == -signal.SIGKILL
+        return Ending(
+            returncode,
+            self._stopped_for if was_stopped else None,
+            self._failure,
+            self._peak_mib,
+            host_memory_mib() if is_kill else float("inf"),
+            count_kernel_kills() - self._n_kernel_kills,
+        )
+
+    def _kill_what_is_left(self) -> None:
+        """Only if the supervisor was killed before its worker: the processes last seen, if they are still those."""
+        for process in self._seen:
+            if processes.is_running(process.pid, process.start):
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    def _tail(self) -> str:
+        with self._log_path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._log_start, size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _kib_to_mib() -> float:
+    """What one unit of `ru_maxrss` is in MiB: KiB, but bytes on macOS."""
+    return 1 / 1024 if sys.platform != "darwin" else 1 / 1024**2

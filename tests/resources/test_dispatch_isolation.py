@@ -1,0 +1,167 @@
+"""Nothing outlives its dispatcher, however it ends: cancelled, interrupted, killed; whatever its workers do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from nsl_resources.admission import processes
+from nsl_resources.dispatch import LocalPool, WorkerJob, WorkerResult
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger
+
+SLEEPER = "import os, time; print(os.getpid(), file=open(FILE, 'a'), flush=True); time.sleep(60)"
+STUBBORN = "import signal; [signal.signal(s, signal.SIG_IGN) for s in (2, 15)]; " + SLEEPER
+FAMILY = f"""
+import os
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:   # its parent ends: a daemon in another session
+            {STUBBORN}
+        os._exit(0)
+{SLEEPER}
+"""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(HostProbe(HostBudget(1_000, 4)), tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def pool(ledger: Ledger) -> LocalPool:
+    return LocalPool(ledger, grace_s=0.2)
+
+
+def job(label: str, code: str, pids: Path) -> WorkerJob:
+    """A worker that writes the ids of its processes into a file."""
+    pids.touch()
+    code = code.replace("FILE", repr(str(pids)))
+    return WorkerJob(label, [sys.executable, "-c", code], 100)
+
+
+def wait_for_pids(file: Path, n: int) -> list[int]:
+    give_up_s = time.monotonic() + 20
+    while len(pids := [int(line) for line in file.read_text().split()]) < n:
+        assert time.monotonic() < give_up_s, f"{len(pids)} of {n} processes started"
+        time.sleep(0.02)
+    return pids
+
+
+def running(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if processes.find(pid) is not None]
+
+
+def assert_all_end(pids: list[int], within_s: float = 10.0) -> None:
+    give_up_s = time.monotonic() + within_s
+    while left := running(pids):
+        assert time.monotonic() < give_up_s, f"still running: {left}"
+        time.sleep(0.02)
+
+
+def start_until(pool: LocalPool, jobs: list[WorkerJob], pids: Path, n: int) -> Iterator[WorkerResult]:
+    """A run of these jobs whose first result has been taken, with `n` other processes running."""
+    first = WorkerJob("first", ["/bin/sh", "-c", f"while [ $(wc -l < {pids}) -lt {n} ]; do sleep 0.02; done"], 1)
+    results = pool.run([*jobs, first])
+    assert next(results).label == "first"
+    return results
+
+
+def test_a_caller_that_stops_iterating_stops_its_workers(pool: LocalPool, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    results = start_until(pool, [job("a", SLEEPER, pids), job("b", SLEEPER, pids)], pids, 2)
+    started = wait_for_pids(pids, 2)
+    assert len(running(started)) == 2
+    results.close()  # type: ignore[attr-defined]
+    assert running(started) == []
+
+
+def test_an_exception_or_interrupt_of_the_caller_stops_its_workers(pool: LocalPool, tmp_path: Path) -> None:
+    pids, seen = tmp_path / "pids", []
+    jobs = [job("a", SLEEPER, pids), WorkerJob("fast", ["/bin/true"], 1)]
+    with pytest.raises(KeyboardInterrupt), closing(pool.run(jobs, on_result=seen.append)) as results:  # type: ignore[type-var]
+        for _ in results:
+            raise KeyboardInterrupt
+    assert {result.label: result.reason for result in seen} == {"fast": "succeeded", "a": "cancelled"}
+    assert running([int(pid) for pid in pids.read_text().split()]) == []
+
+
+def test_a_stopped_worker_may_first_put_things_in_order(pool: LocalPool, tmp_path: Path) -> None:
+    pids, note = tmp_path / "pids", tmp_path / "note"
+    code = f"""
+try:
+    {SLEEPER}
+except KeyboardInterrupt:
+    open({str(note)!r}, "w").write("saved")
+"""
+    start_until(pool, [job("a", code, pids)], pids, 1).close()  # type: ignore[attr-defined]
+    assert note.read_text() == "saved"
+
+
+def test_a_worker_that_ignores_signals_is_killed(pool: LocalPool, tmp_path: Path) -> None:
+    pids, seen = tmp_path / "pids", []
+    first = WorkerJob("first", ["/bin/sh", "-c", f"while [ ! -s {pids} ]; do sleep 0.02; done"], 1)
+    with closing(pool.run([job("a", STUBBORN, pids), first], on_result=seen.append)) as results:  # type: ignore[type-var]
+        next(results)
+    assert [(r.label, r.reason, r.returncode) for r in seen][1:] == [("a", "cancelled", -signal.SIGKILL)]
+
+
+def test_descendants_in_other_sessions_are_killed_too(pool: LocalPool, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    results = start_until(pool, [job("family", FAMILY, pids)], pids, 3)
+    family = wait_for_pids(pids, 3)
+    results.close()  # type: ignore[attr-defined]
+    assert running(family) == []
+
+
+def test_what_a_worker_leaves_running_ends_with_it(pool: LocalPool, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    waits = f"import time\nwhile len(open({str(pids)!r}).readlines()) < 2: time.sleep(0.02)\n"
+    code = FAMILY.removesuffix(SLEEPER + "\n") + waits
+    (result,) = pool.run([job("family", code, pids)])
+    assert result.reason == "succeeded", result.stderr_tail
+    assert running(wait_for_pids(pids, 2)) == []
+
+
+def test_a_killed_supervisor_takes_its_worker_along(ledger: Ledger, pool: LocalPool, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    results = start_until(pool, [job("a", STUBBORN, pids)], pids, 1)
+    (held,) = ledger.leases()
+    os.kill(held.pid, signal.SIGKILL)
+    (result,) = results
+    assert (result.label, result.reason) == ("a", "killed by signal SIGKILL")
+    assert_all_end(wait_for_pids(pids, 1))
+
+
+DISPATCHER = """
+import sys
+from pathlib import Path
+from nsl_resources.dispatch import LocalPool, WorkerJob
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger
+ledger = Ledger(HostProbe(HostBudget(1_000, 4)), Path(sys.argv[1]))
+jobs = [WorkerJob(str(i), [sys.executable, "-c", code], 100) for i, code in enumerate(sys.argv[2:])]
+list(LocalPool(ledger, grace_s=0.2).run(jobs))
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_orphans_after_the_end_of_the_dispatcher(ledger: Ledger, tmp_path: Path, end: int) -> None:
+    pids = tmp_path / "pids"
+    pids.touch()
+    codes = [code.replace("FILE", repr(str(pids))) for code in (SLEEPER, STUBBORN, FAMILY)]
+    dispatcher = subprocess.Popen(
+        [sys.executable, "-c", DISPATCHER, str(ledger.path), *codes], stderr=subprocess.DEVNULL
+    )
+    workers = wait_for_pids(pids, 5)
+    supervisors = [held.pid for held in ledger.leases()]
+    assert len(supervisors) == 3 and len(running(workers)) == 5
+    dispatcher.send_signal(end)
+    dispatcher.wait()
+    assert_all_end(workers + supervisors)
+    assert ledger.leases() == []

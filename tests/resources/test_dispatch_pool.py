@@ -1,0 +1,223 @@
+"""The local pool: results, environment, admission through the ledger, its own cost. Workers are small shell lines."""
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nsl_assets.errors import InputError
+from nsl_resources.dispatch import Dispatcher, LocalPool, WorkerJob, WorkerResult
+from nsl_resources.gpu import AdmissionError, HostBudget, HostProbe, Ledger, Need
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(HostProbe(HostBudget(1_000, 4)), tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def pool(ledger: Ledger) -> LocalPool:
+    return LocalPool(ledger, grace_s=0.3)
+
+
+def shell(label: str, line: str, memory_mib: int = 100, **more: object) -> WorkerJob:
+    return WorkerJob(label, ["/bin/sh", "-c", line], memory_mib, **more)  # type: ignore[arg-type]
+
+
+def python(label: str, code: str, memory_mib: int = 100) -> WorkerJob:
+    return WorkerJob(label, [sys.executable, "-I", "-S", "-c", code], memory_mib)
+
+
+def by_label(results: object) -> dict[str, WorkerResult]:
+    return {result.label: result for result in results}  # type: ignore[attr-defined]
+
+
+def test_a_local_pool_is_a_dispatcher(pool: LocalPool) -> None:
+    dispatcher: Dispatcher = pool
+    assert list(dispatcher.run([])) == []
+
+
+def test_every_job_gives_one_result_with_its_reason(pool: LocalPool, tmp_path: Path) -> None:
+    jobs = [
+        shell("good", "echo fine"),
+        shell("bad", "echo broken >&2; exit 3"),
+        shell("killed", "kill -SEGV $$"),
+        shell("large", "exit 42"),
+        shell("slow", "sleep 60", timeout_s=0.2),
+        WorkerJob("missing", ["no-such-program"], 100),
+        shell("nowhere", "true", cwd=tmp_path / "gone"),
+    ]
+    results = by_label(pool.run(jobs))
+    assert {label: result.reason for label, result in results.items()} == {
+        "good": "succeeded",
+        "bad": "exit 3",
+        "killed": "killed by signal SIGSEGV",
+        "large": "out of memory",
+        "slow": "timeout",
+        "missing": "exit 127",
+        "nowhere": "exit 127",
+    }
+    assert results["good"].is_success and not results["bad"].is_success
+    assert results["bad"].returncode == 3 and results["killed"].returncode == -11
+    assert results["bad"].stderr_tail == "broken"
+    assert "cannot start no-such-program" in results["missing"].stderr_tail
+    assert 0.2 <= results["slow"].seconds < 30
+
+
+def test_results_come_as_the_jobs_end(pool: LocalPool) -> None:
+    results = pool.run([shell("slow", "sleep 60"), shell("fast", "true")])
+    assert next(results).label == "fast"
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_a_worker_has_fixed_threads_its_own_session_and_no_input(pool: LocalPool, tmp_path: Path) -> None:
+    code = "echo $OMP_NUM_THREADS $MKL_NUM_THREADS $OPENBLAS_NUM_THREADS $NUMBA_NUM_THREADS $COLOUR; pwd; cat"
+    job = shell("a", code, cores=3, env={"COLOUR": "blue", "OMP_NUM_THREADS": "64"}, cwd=tmp_path)
+    session = python("b", "import os; print(os.getsid(0) == os.getpid())")
+    results = by_label(pool.run([job, session]))
+    assert results["a"].stderr_tail == f"3 3 3 3 blue\n{tmp_path}"
+    assert results["b"].stderr_tail == "True"
+
+
+def test_output_goes_to_the_named_file_and_its_tail_into_the_result(pool: LocalPool, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "a.log"
+    (first,) = pool.run([shell("a", "seq 1000", log_path=log)])
+    (again,) = pool.run([shell("a", "echo again", log_path=log)])
+    assert first.stderr_tail.splitlines() == [str(i) for i in range(961, 1001)]
+    assert again.stderr_tail == "again"
+    assert log.read_text().splitlines()[-2:] == ["1000", "again"]
+
+
+def test_peak_memory_and_cpu_are_those_of_the_whole_tree(pool: LocalPool) -> None:
+    """Parent and child hold 80 MiB each at the same time; a second worker holds 120 MiB for an instant."""
+    tree = """
+import os, time
+pid = os.fork()
+held = b"x" * (80 << 20)
+end_s = time.process_time() + 0.4
+while time.process_time() < end_s:
+    pass
+time.sleep(1.5)
+if pid:
+    os.waitpid(pid, 0)
+"""
+    results = by_label(pool.run([python("tree", tree), python("instant", "b'x' * (120 << 20)")]))
+    assert 160 <= results["tree"].peak_memory_mib < 260
+    assert 120 <= results["instant"].peak_memory_mib < 160
+    assert 0.8 <= results["tree"].cpu_seconds < 3
+
+
+def test_what_can_never_run_is_refused_before_anything_starts(pool: LocalPool, tmp_path: Path) -> None:
+    jobs = [shell("fits", f"touch {tmp_path}/started"), shell("does not", "true", memory_mib=5_000)]
+    with pytest.raises(AdmissionError, match="does not needs 5,000 MiB"):
+        pool.run(jobs)
+    assert not (tmp_path / "started").exists()
+
+
+def test_labels_are_unique(pool: LocalPool) -> None:
+    with pytest.raises(InputError, match="two jobs are labelled 'a'"):
+        pool.run([shell("a", "true"), shell("a", "true")])
+
+
+def test_the_lease_is_held_by_the_running_worker_and_given_back(ledger: Ledger, pool: LocalPool) -> None:
+    jobs = [shell("first", "sleep 60", 600), shell("second", "true", 300)]
+    results = pool.run(jobs)
+    assert next(results).label == "second"
+    (held,) = ledger.leases()
+    assert (held.label, held.memory_mib) == ("first", 600)
+    assert held.pid != os.getpid()
+    results.close()  # type: ignore[attr-defined]
+    assert ledger.leases() == []
+
+
+def test_the_pool_waits_for_leases_of_others_and_says_so(
+    ledger: Ledger, pool: LocalPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nsl_resources.dispatch.crew._REPORT_EVERY_S", 0.2)
+    other = ledger.acquire(Need(900), "somebody else")
+    said: list[str] = []
+
+    def on_message(label: str, message: object) -> None:
+        said.append(f"{label}: {message}")
+        other.release()
+
+    (result,) = pool.run([shell("a", "true", 300)], on_message=on_message)
+    assert result.is_success
+    assert len(said) == 1 and "has waited" in said[0] and "300 MiB" in said[0]
+
+
+def test_max_workers_bounds_this_pool(ledger: Ledger, tmp_path: Path) -> None:
+    line = f"mkdir {tmp_path}/busy || exit 9; sleep 0.05; rmdir {tmp_path}/busy"
+    results = LocalPool(ledger, max_workers=1).run([shell(str(i), line) for i in range(5)])
+    assert [result.reason for result in results] == ["succeeded"] * 5
+
+
+SHARING = """
+import sys
+from pathlib import Path
+from nsl_resources.dispatch import LocalPool, WorkerJob
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger
+ledger = Ledger(HostProbe(HostBudget(1_000, 4)), Path(sys.argv[1]))
+jobs = [WorkerJob(f"{sys.argv[2]}-{i}", ["/bin/sleep", "0.05"], 100 + 150 * (i % 4)) for i in range(12)]
+assert all(result.is_success for result in LocalPool(ledger).run(jobs))
+"""
+
+
+def test_pools_of_several_processes_share_one_budget(ledger: Ledger) -> None:
+    pools = [subprocess.Popen([sys.executable, "-c", SHARING, str(ledger.path), str(i)]) for i in range(3)]
+    seen: set[str] = set()
+    while any(pool.poll() is None for pool in pools):
+        leases = ledger.leases()
+        seen |= {held.label for held in leases}
+        assert sum(held.memory_mib for held in leases) <= 1_000
+        assert sum(held.cores for held in leases) <= 4
+        time.sleep(0.01)
+    assert [pool.returncode for pool in pools] == [0, 0, 0]
+    assert {label[0] for label in seen} == {"0", "1", "2"}
+    assert ledger.leases() == []
+
+
+def test_a_job_costs_the_dispatcher_little(pool: LocalPool) -> None:
+    """Processor time of the dispatcher itself, which a busy machine does not inflate as it does elapsed time."""
+    jobs = [WorkerJob(str(i), ["/bin/true"], 100) for i in range(30)]
+    start_s = time.process_time()
+    assert all(result.is_success for result in pool.run(jobs))
+    assert (time.process_time() - start_s) / 30 < 0.020
+
+
+def test_waiting_for_workers_costs_next_to_nothing(pool: LocalPool) -> None:
+    start_s = time.process_time()
+    assert len(list(pool.run([shell("a", "sleep 2"), shell("b", "sleep 2")]))) == 2
+    assert time.process_time() - start_s < 0.4
+
+
+def test_workers_survive_the_thread_that_started_them(pool: LocalPool, tmp_path: Path) -> None:
+    """The kernel's death signal fires when a thread ends; ours must not depend on the caller's threads."""
+    gate = tmp_path / "gate"
+    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done"
+    results = pool.run([shell("first", "true"), shell("second", waits)])
+    starter = threading.Thread(target=lambda: next(results))
+    starter.start()
+    starter.join()
+    gate.touch()
+    assert [result.reason for result in results] == ["succeeded"]
+
+
+def test_callbacks_see_every_result(pool: LocalPool) -> None:
+    seen: list[str] = []
+    jobs = [shell(str(i), "true") for i in range(3)]
+    yielded = [r.label for r in pool.run(jobs, on_result=lambda result: seen.append(result.label))]
+    assert seen == yielded and sorted(seen) == ["0", "1", "2"]
+
+
+def test_stopping_cancels_what_runs_and_what_waits(pool: LocalPool) -> None:
+    asked = itertools.count()
+    jobs = [shell(str(i), "sleep 60", 900) for i in range(3)]
+    results = list(pool.run(jobs, should_stop=lambda: next(asked) > 3))
+    assert [result.reason for result in results] == ["cancelled"] * 3
+    assert sorted(result.returncode is None for result in results) == [False, True, True]
