@@ -6,8 +6,9 @@ gains: every seed multiplies its whole curve by a factor, which no residual of t
 variance of the gains comes from the differences between seeds (two-way decomposition, floored at zero).
 
 An interval holds the values of a parameter whose profile sum of squares exceeds the minimum by at most
-``s² κ F``: κ is the parameter's variance with seed gains over that without, and F the quantile of the F
-distribution with 1 and Satterthwaite's degrees of freedom. With one seed, gains cannot be seen: κ = 1.
+``s² (F(1, n_levels - 2) + ratio F(1, n_seeds - 1))``: F are quantiles of the F distribution, and ratio is the
+parameter's variance from seed gains over that from independent errors (Cochran's combination of two variances;
+Satterthwaite's held 85-93 %). With one seed, gains cannot be seen: the ratio is 0.
 """
 
 from dataclasses import dataclass
@@ -104,18 +105,14 @@ class ErrorModel:
         """Allowed excess of the profile sum of squares, bits², for a parameter with this gradient (2,)."""
         from scipy.special import fdtri
 
-        residual, between = self._variances(contrast)
-        inflation = 1 + between / residual if residual > 0 else 1.0
-        freedom = self._satterthwaite(residual, between)
-        return float(self.residual_variance * inflation * fdtri(1, freedom, self.confidence))
+        allowed = fdtri(1, self.degrees_of_freedom, self.confidence)
+        ratio = self._gain_over_residual_variance(contrast)
+        if ratio > 0:
+            allowed += ratio * fdtri(1, self.gain.n_seeds - 1, self.confidence)
+        return float(self.residual_variance * allowed)
 
-    def _variances(self, contrast: FloatArray) -> tuple[float, float]:
+    def _gain_over_residual_variance(self, contrast: FloatArray) -> float:
         inverse = np.linalg.pinv(self.slopes.T @ self.slopes)
         residual = self.residual_variance * float(contrast @ inverse @ contrast)
-        return residual, self.gain.variance_of_mean * float(contrast @ self.shift_per_gain) ** 2
-
-    def _satterthwaite(self, residual: float, between: float) -> float:
-        if between == 0:
-            return float(self.degrees_of_freedom)
-        spread = residual**2 / self.degrees_of_freedom + between**2 / (self.gain.n_seeds - 1)
-        return (residual + between) ** 2 / spread
+        between = self.gain.variance_of_mean * float(contrast @ self.shift_per_gain) ** 2
+        return between / residual if residual > 0 else 0.0

@@ -15,7 +15,7 @@ from nsl_assets.laws.settings import Interval, LawSettings
 
 @dataclass(frozen=True)
 class NoiseLawFit:
-    """Eq. 1 fitted to one curve: information in bits, depths in UMIs per cell; open intervals end at 0 or inf."""
+    """Eq. 1 fitted to one curve: bits, and depths in UMIs per cell; open intervals end at 0 or inf."""
 
     imax_bits: float
     """Information without measurement noise."""

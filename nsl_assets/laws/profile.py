@@ -10,7 +10,7 @@ from nsl_assets.laws.equations import FloatArray
 from nsl_assets.laws.search import Optimum, Points, minimum_along
 from nsl_assets.laws.settings import Target
 
-OUTWARD_POINTS: Final = 48
+OUTWARD_POINTS: Final = 32
 ZOOMS: Final = 2
 ZOOM_POINTS: Final = 12
 
@@ -33,8 +33,9 @@ class Profile:
 
     def _end(self, bound: float, threshold: float) -> float:
         """Steps outwards to the bound, then zooms into the outermost bracket that crosses the threshold."""
-        steps = np.concatenate([[0.0], np.geomspace(1e-4, 1, OUTWARD_POINTS)])
-        values = self.estimate + (bound - self.estimate) * steps
+        steps = np.geomspace(1e-4, 1, OUTWARD_POINTS)[:-1]
+        outwards = self.estimate + (bound - self.estimate) * steps
+        values = np.concatenate([[self.estimate], outwards, [bound]])
         deviance = self._outward_deviance(values)
         for _ in range(ZOOMS):
             last = _last_within(deviance, threshold)

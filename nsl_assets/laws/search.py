@@ -11,16 +11,18 @@ from typing import Final
 
 import numpy as np
 
-from nsl_assets.laws.equations import FloatArray, law_of_logs, law_slopes, noise_law
+from nsl_assets.laws.equations import NATS_PER_TWO_BITS, FloatArray, law_of_logs, law_slopes, noise_law
 
 FAR: Final = 1e6
 """Depths this many times beyond the deepest level (or below the shallowest) count as infinite (zero)."""
 GOLDEN: Final = (np.sqrt(5) - 1) / 2
 BEYOND: Final = 100.0
 """How much further than ``FAR`` the parameter that is minimised over may go."""
-GRID_POINTS: Final = 64
+GRID_POINTS: Final = 48
 GOLDEN_STEPS: Final = 12
 AT_BOUND: Final = 1e-6
+LARGEST_IMAX_BITS: Final = 500.0
+"""2^(2 Imax) overflows soon after."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +62,11 @@ class Points:
 
     def sum_of_squares(self, imax_bits: FloatArray, log_ubar: FloatArray) -> FloatArray:
         """Squared residuals summed over the points, in bits², for parameters of any (broadcast) shape."""
-        fitted = law_of_logs(self.log_depth, imax_bits[..., None], log_ubar[..., None])
-        return np.asarray(((fitted - self.mi_bits) ** 2).sum(axis=-1))
+        # Eq. 1 as ½ log2(1 + (2^(2 Imax) - 1) u / (u + ū)): a tenth of the time, and exact enough for a search.
+        share = 1 / (1 + np.exp(log_ubar[..., None] - self.log_depth))
+        signal = np.expm1(NATS_PER_TWO_BITS * np.minimum(imax_bits, LARGEST_IMAX_BITS))[..., None]
+        residuals = np.log(1 + signal * share) / NATS_PER_TWO_BITS - self.mi_bits
+        return np.asarray((residuals**2).sum(axis=-1))
 
     def sum_of_squares_at_ubar(self, log_ubar: FloatArray, imax_bits: FloatArray) -> FloatArray:
         """The same, with the parameter that is held first."""
@@ -132,7 +137,8 @@ def least_squares_optimum(points: Points) -> Optimum:
 
 def _is_at_bound(found: Optimum, sum_at_bounds: float) -> bool:
     """Whether Imax is 0, or a fit with ū at its bound is as good as the best."""
-    return found.imax_bits < AT_BOUND or sum_at_bounds <= found.sum_of_squares * (1 + AT_BOUND) + AT_BOUND**2
+    tied = found.sum_of_squares * (1 + AT_BOUND) + AT_BOUND**2
+    return bool(found.imax_bits < AT_BOUND or sum_at_bounds <= tied)
 
 
 def _valleys(minima: FloatArray) -> list[int]:
