@@ -1,6 +1,6 @@
 """Curves of stored measurements: read from the results, fitted, drawn, landed as rows of table `noise_law`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsl_assets import laws
+from nsl_assets.errors import InputError, MeasurementError
 from nsl_assets.identity import cell_hashes
 from nsl_assets.laws import Curve, NoiseLawFit
 from nsl_assets.study import Study
@@ -27,8 +28,6 @@ class MeasuredCurve:
     n_cells: int
     estimator: str
     curve: Curve
-    levels: npt.NDArray[np.float64]
-    """Noise level of each point, shape (n_points,)."""
     floor_bits: float
     """Mean of what the estimator finds in shuffled pairs."""
     ceiling_bits: float | None
@@ -101,8 +100,8 @@ def _measured(names: Any, rows: pd.DataFrame) -> MeasuredCurve:
             depth=rows["umis_per_cell"].to_numpy(float),
             mi_bits=rows["mi_bits"].to_numpy(float),
             seed=rows["seed"].to_numpy(int),
+            level=rows["level"].to_numpy(float),
         ),
-        levels=rows["level"].to_numpy(float),
         floor_bits=float(rows["floor_bits"].mean()),
         ceiling_bits=None if rows["ceiling_bits"].isna().all() else float(rows["ceiling_bits"].mean()),
         truth=_truth(rows),
@@ -121,7 +120,7 @@ def fit_curve(measured: MeasuredCurve, study: Study) -> FittedCurve:
     """Fit the noise law to one curve; a curve that cannot be fitted stops no other."""
     try:
         fit = laws.fit_noise_law(measured.curve, study.laws, ceiling_bits=measured.ceiling_bits)
-    except laws.FitError as error:
+    except (InputError, MeasurementError) as error:
         return FittedCurve(measured, None, str(error))
     return FittedCurve(measured, fit)
 
@@ -130,7 +129,11 @@ def law_hash(fitted: FittedCurve, study: Study) -> str:
     """Content hash of a fitted law: the measurements and how they were fitted."""
     return content_hash(
         "noise_law",
-        {"curve": fitted.measured.digest, "settings": study.laws.identity(), "code_version": laws.CODE_VERSION},
+        {
+            "curve": fitted.measured.digest,
+            "settings": study.laws.identity(),
+            "code_version": laws.CODE_VERSION,
+        },
     )
 
 
@@ -143,14 +146,18 @@ def land_laws(results: Results, name: str, study: Study, fitted: list[FittedCurv
 def _law_row(name: str, study: Study, fitted: FittedCurve) -> NoiseLawRow:
     measured, fit = fitted.measured, fitted.fit
     assert fit is not None
+    shared = {column.name for column in fields(NoiseLawRow)} & {column.name for column in fields(fit)}
     return NoiseLawRow(
         study=name,
         task=measured.task,
         model=measured.model,
         n_cells=measured.n_cells,
         estimator=measured.estimator,
+        protocol=study.laws.protocol,
         is_headline=measured.estimator == study.probing.headline,
+        is_converged=fit.converged,
+        diagnostics={column.name: getattr(fit, column.name) for column in fields(fit) if column.name not in shared},
         law_hash=law_hash(fitted, study),
         fitted_at=datetime.now(UTC),
-        **fit.to_row(),
+        **{column: getattr(fit, column) for column in shared},
     )

@@ -8,7 +8,7 @@ from nsl_assets.identity import cell_hashes
 from nsl_assets.models import estimate_cost
 from nsl_assets.probing import estimate_seconds
 from nsl_assets.study import GridCell, Study
-from nsl_assets.tasks import read_shape
+from nsl_assets.tasks import outline
 from nsl_resources.gpu import HostBudget
 from nsl_resources.results import Results
 
@@ -78,25 +78,18 @@ def study_cost(name: str, study: Study, platform: Platform) -> StudyCost:
     for cell in study.cells():
         by_model[cell.task, cell.model].append(cell)
     recorded = _recorded_seconds(platform.results, name)
-    models = tuple(
-        _model_cost(study, task, model, cells, recorded, platform) for (task, model), cells in by_model.items()
-    )
+    models = tuple(_model_cost(study, cells, recorded, platform) for cells in by_model.values())
     noised = sum(_noised_mib(study, task) for task in study.tasks)
     return StudyCost(models, _n_workers(models, platform), noised)
 
 
 def _model_cost(
-    study: Study,
-    task: str,
-    model: str,
-    cells: list[GridCell],
-    recorded: dict[tuple[str, str], float],
-    platform: Platform,
+    study: Study, cells: list[GridCell], recorded: dict[tuple[str, str], float], platform: Platform
 ) -> ModelCost:
-    n_cells, n_genes = read_shape(study.tasks[task])
-    cost = estimate_cost(study.models[model], study.sizes[-1], n_genes)
-    n_pairs = int(n_cells * study.tasks[task].probe_fraction)
-    formula = START_UP_S + cost.seconds + estimate_seconds(study.probing, n_pairs)
+    task, model = cells[0].task, cells[0].model
+    size = outline(study.tasks[task])
+    cost = estimate_cost(study.models[model], study.sizes[-1], size.n_genes)
+    formula = START_UP_S + cost.seconds + estimate_seconds(study.probing, size.n_probe)
     left = sum(not is_measured(cell_hashes(study, cell), platform.artifacts) for cell in cells)
     return ModelCost(
         task=task,
@@ -114,19 +107,19 @@ def _recorded_seconds(results: Results, study: str) -> dict[tuple[str, str], flo
     results.publish()
     with results.connect() as database:
         rows = database.execute(
-            "select task, model, avg(seconds) from run where study = ? and status = 'succeeded' group by all", [study]
+            "select task, model, avg(seconds) from run where study = ? and status = 'succeeded' group by all",
+            [study],
         ).fetchall()
     return {(task, model): seconds for task, model, seconds in rows}
 
 
 def _n_workers(models: tuple[ModelCost, ...], platform: Platform) -> int:
-    machine = platform.machine
-    budget = HostBudget.detect(memory_mib=machine.memory_mib, cores=machine.cores)
+    budget = HostBudget.of_this_host(platform.machine.memory_mib, platform.machine.cores)
     largest = max((model.memory_mib for model in models), default=1.0)
-    return max(1, min(budget.cores // machine.worker_threads, int(budget.memory_mib / largest)))
+    return max(1, min(budget.cores // platform.machine.worker_threads, int(budget.memory_mib / largest)))
 
 
 def _noised_mib(study: Study, task: str) -> float:
-    n_counts = read_shape(study.tasks[task])[0] * COUNTS_PER_CELL
+    n_counts = outline(study.tasks[task]).n_cells * COUNTS_PER_CELL
     copies = 1 + sum(level for level in study.levels if level < 1.0) * study.n_seeds
     return n_counts * copies * STORED_MIB_PER_MILLION_COUNTS / 1e6

@@ -25,7 +25,7 @@ from nsl_assets.study import GridCell, Machine, Study, definition_text
 from nsl_assets.tasks import Task, TaskSettings, open_task, write_auxiliary, write_data
 from nsl_assets.worker import WorkerOrder
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import Dispatcher, WorkerJob, WorkerResult
+from nsl_resources.dispatch import Dispatcher, Failure, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
 
 PUBLISH_EVERY_S = 20.0
@@ -93,7 +93,9 @@ def stored_task(settings: TaskSettings, artifacts: Artifacts) -> Task:
     """Open a task that was prepared. InputError if it was not."""
     data, auxiliary = data_hash(settings), auxiliary_hash(settings)
     if not (artifacts.is_complete("data", data) and artifacts.is_complete("auxiliary", auxiliary)):
-        raise InputError("the data of this task are not stored, or its settings changed: materialize its `source` first.")
+        raise InputError(
+            "the data of this task are not stored, or its settings changed: materialize its `source` first."
+        )
     return open_task(artifacts.path("data", data), artifacts.path("auxiliary", auxiliary))
 
 
@@ -141,7 +143,7 @@ def _opened_noised(digest: str, level: float, seed: int, artifacts: Artifacts) -
 def _truth_bits(settings: TaskSettings, level: float, storage: Path) -> float | None:
     """True information of simulated counts about their auxiliary at this level, else None."""
     simulation = stored_task(settings, Artifacts(storage)).simulation
-    return None if simulation is None else float(simulation.information_bits([level])[0][0])
+    return None if simulation is None else float(simulation.information_bits([level]).bits[0])
 
 
 def is_measured(hashes: CellHashes, artifacts: Artifacts) -> bool:
@@ -151,49 +153,6 @@ def is_measured(hashes: CellHashes, artifacts: Artifacts) -> bool:
         for model in hashes.measured()
         for digest in model.measurement.values()
     )
-
-
-def measure(
-    name: str,
-    study: Study,
-    cells: Iterable[GridCell],
-    platform: Platform,
-    *,
-    dagster_run_id: str | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
-) -> Iterator[Outcome]:
-    """Measure cells of the grid of a study, each in a worker of its own; yields what became of each as it ends.
-
-    Rows land in the results the moment that they exist. Closing the iterator stops the workers.
-    """
-    waiting: dict[str, tuple[GridCell, CellHashes]] = {}
-    publisher = _Publisher(platform.results)
-    for cell in cells:
-        hashes = cell_hashes(study, cell)
-        if is_measured(hashes, platform.artifacts):
-            outcome = Outcome(cell, hashes, "reused", "stored already", _rows(name, study, cell, hashes, platform))
-            platform.results.land("measurement", outcome.rows)
-            yield outcome
-        else:
-            _require_noised(study, cell, hashes, platform.artifacts)
-            waiting[cell.label] = (cell, hashes)
-    failures: dict[str, str] = {}
-
-    def receive(label: str, message: dict[str, Any]) -> None:
-        if "failure" in message:
-            failures[label] = str(message["failure"])
-        elif "step" in message:
-            on_step(f"{label}: {message['step']}")
-
-    jobs = _jobs(study, waiting.values(), platform)
-    for result in platform.dispatcher.run(jobs, on_message=receive):
-        cell, hashes = waiting[result.label]
-        outcome = _outcome(name, study, cell, hashes, result, failures.get(result.label), platform)
-        platform.results.land("measurement", outcome.rows)
-        platform.results.land("run", [_run_row(name, outcome, dagster_run_id)])
-        publisher.publish_now_and_then()
-        yield outcome
-    platform.results.publish()
 
 
 def register(name: str, study: Study, platform: Platform) -> None:
@@ -210,6 +169,171 @@ def register(name: str, study: Study, platform: Platform) -> None:
     platform.results.land("study", [row])
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """Measures cells of the grid of one study, each in a worker of its own."""
+
+    name: str
+    study: Study
+    platform: Platform
+    dagster_run_id: str | None = None
+
+    def run(self, cells: Iterable[GridCell], on_step: Callable[[str], None] | None = None) -> Iterator[Outcome]:
+        """Yield what became of each cell as it ends; what is stored already comes first.
+
+        Rows land in the results the moment that they exist. Closing the iterator stops the workers.
+        """
+        waiting: dict[str, tuple[GridCell, CellHashes]] = {}
+        for cell in cells:
+            hashes = cell_hashes(self.study, cell)
+            if is_measured(hashes, self.platform.artifacts):
+                yield self._landed(Outcome(cell, hashes, "reused", "stored already", self._rows(cell, hashes)))
+            else:
+                self._require_noised(cell, hashes)
+                waiting[cell.label] = (cell, hashes)
+        yield from self._dispatched(waiting, on_step)
+        self.platform.results.publish()
+
+    def _dispatched(
+        self, waiting: dict[str, tuple[GridCell, CellHashes]], on_step: Callable[[str], None] | None
+    ) -> Iterator[Outcome]:
+        failures: dict[str, str] = {}
+
+        def receive(label: str, message: Message) -> None:
+            if isinstance(message, Failure):
+                failures[label] = f"{message.error}: {message.text}"
+            elif isinstance(message, Report) and "failure" in message.payload:
+                failures[label] = str(message.payload["failure"])
+            elif isinstance(message, Report) and on_step is not None:
+                on_step(f"{label}: {message.payload['step']}")
+
+        publisher = _Publisher(self.platform.results)
+        for result in self.platform.dispatcher.run(self._jobs(waiting.values()), on_message=receive):
+            cell, hashes = waiting[result.label]
+            outcome = self._landed(self._outcome(cell, hashes, result, failures.get(result.label)))
+            self.platform.results.land("run", [self._run_row(outcome, result)])
+            publisher.publish_now_and_then()
+            yield outcome
+
+    def _landed(self, outcome: Outcome) -> Outcome:
+        self.platform.results.land("measurement", outcome.rows)
+        return outcome
+
+    def _require_noised(self, cell: GridCell, hashes: CellHashes) -> None:
+        if not self.platform.artifacts.is_complete("noised", hashes.noised):
+            raise InputError(
+                f"noise level {cell.level:g} (seed {cell.seed}) of task '{cell.task}' is not stored, or its settings"
+                " changed: materialize that partition of `noised` first."
+            )
+
+    def _jobs(self, waiting: Iterable[tuple[GridCell, CellHashes]]) -> list[WorkerJob]:
+        """Worker jobs, each with the memory that it is predicted to need."""
+        n_genes: dict[str, int] = {}
+        jobs = []
+        for cell, hashes in waiting:
+            if cell.task not in n_genes:
+                task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
+                n_genes[cell.task] = task.counts.shape[1]
+            cost = estimate_cost(self.study.models[cell.model], cell.n_cells, n_genes[cell.task])
+            jobs.append(self._job(cell, hashes, memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB))
+        return jobs
+
+    def _job(self, cell: GridCell, hashes: CellHashes, *, memory_mib: int) -> WorkerJob:
+        order = WorkerOrder(study=self.study, cell=cell, hashes=hashes, storage=self.platform.storage)
+        return WorkerJob(
+            label=cell.label,
+            argv=(sys.executable, "-m", "nsl_assets.worker"),
+            payload=order.model_dump(mode="json"),
+            memory_mib=memory_mib,
+            cores=self.platform.machine.worker_threads,
+            timeout_s=self.platform.machine.worker_timeout_s,
+        )
+
+    def _outcome(self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None) -> Outcome:
+        if result.is_success and is_measured(hashes, self.platform.artifacts):
+            return Outcome(cell, hashes, "succeeded", "", self._rows(cell, hashes), result)
+        return Outcome(cell, hashes, "failed", failure or f"{result.reason}: {result.stderr_tail}", worker=result)
+
+    def _record(self, digest: str) -> dict[str, Any]:
+        """What the worker stored of one measurement: estimate, depth, facts about the fit, library versions."""
+        stored = self.platform.artifacts.path("measurement", digest) / "measurement.json"
+        return dict(json.loads(stored.read_text()))
+
+    def _rows(self, cell: GridCell, hashes: CellHashes) -> tuple[MeasurementRow, ...]:
+        return tuple(
+            self._measurement_row(cell, hashes, model, estimator)
+            for model in hashes.measured()
+            for estimator in model.measurement
+        )
+
+    def _measurement_row(
+        self, cell: GridCell, hashes: CellHashes, model: ModelHashes, estimator: str
+    ) -> MeasurementRow:
+        artifacts, digest = self.platform.artifacts, model.measurement[estimator]
+        record = self._record(digest)
+        estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
+        return MeasurementRow(
+            study=self.name,
+            task=cell.task,
+            model=cell.model,
+            n_cells=cell.n_cells,
+            level=cell.level,
+            seed=cell.seed,
+            is_trained=model is hashes.trained,
+            estimator=estimator,
+            is_headline=estimator == self.study.probing.headline,
+            mi_bits=estimate["value_bits"],
+            low_bits=estimate["low_bits"],
+            high_bits=estimate["high_bits"],
+            floor_bits=estimate["floor_bits"],
+            ceiling_bits=estimate["ceiling_bits"],
+            umis_per_cell=depth["umis_per_cell"],
+            n_probe_cells=depth["n_cells"],
+            n_nonempty_probe_cells=depth["n_nonempty_cells"],
+            n_pairs=estimate["n_pairs"],
+            n_train_cells=fit["n_train_cells"],
+            n_nonempty_train_cells=fit.get("n_nonempty_train_cells"),
+            n_validation_cells=fit.get("n_validation_cells"),
+            gap_bits=estimate["diagnostics"].get("gap_bits"),
+            truth_bits=depth["truth_bits"],
+            flags=estimate["flags"],
+            diagnostics=estimate["diagnostics"],
+            data_hash=hashes.data,
+            noised_hash=hashes.noised,
+            model_hash=model.model,
+            embedding_hash=model.embedding,
+            measurement_hash=digest,
+            protocol=self.study.protocol,
+            measured_at=datetime.fromisoformat(artifacts.manifest("measurement", digest)["created_at"]),
+        )
+
+    def _run_row(self, outcome: Outcome, worker: WorkerResult) -> RunRow:
+        cell, digest = outcome.cell, outcome.hashes.trained.measurement[self.study.probing.headline]
+        record = self._record(digest) if outcome.status == "succeeded" else {"fit": {}, "versions": {}}
+        return RunRow(
+            run_id=uuid.uuid4().hex,
+            study=self.name,
+            task=cell.task,
+            model=cell.model,
+            n_cells=cell.n_cells,
+            level=cell.level,
+            seed=cell.seed,
+            status="succeeded" if outcome.status == "succeeded" else "failed",
+            reason=outcome.reason,
+            seconds=worker.seconds,
+            cpu_seconds=worker.cpu_seconds,
+            peak_memory_mib=worker.peak_memory_mib,
+            device="cpu",
+            steps=record["fit"].get("steps"),
+            stop_reason=record["fit"].get("stop_reason"),
+            library_versions=record["versions"],
+            n_threads=self.platform.machine.worker_threads,
+            host=socket.gethostname(),
+            dagster_run_id=self.dagster_run_id,
+            finished_at=datetime.now(UTC),
+        )
+
+
 class _Publisher:
     """Merges landed rows into the database now and then, so that a long run can be watched by SQL."""
 
@@ -221,133 +345,3 @@ class _Publisher:
         if time.monotonic() - self._last >= PUBLISH_EVERY_S:
             self._results.publish()
             self._last = time.monotonic()
-
-
-def _require_noised(study: Study, cell: GridCell, hashes: CellHashes, artifacts: Artifacts) -> None:
-    if not artifacts.is_complete("noised", hashes.noised):
-        raise InputError(
-            f"noise level {cell.level:g} (seed {cell.seed}) of task '{cell.task}' is not stored, or its settings"
-            " changed: materialize that partition of `noised` first."
-        )
-
-
-def _jobs(study: Study, waiting: Iterable[tuple[GridCell, CellHashes]], platform: Platform) -> list[WorkerJob]:
-    """Worker jobs, each with the memory that it is predicted to need."""
-    n_genes: dict[str, int] = {}
-    jobs = []
-    for cell, hashes in waiting:
-        if cell.task not in n_genes:
-            n_genes[cell.task] = stored_task(study.tasks[cell.task], platform.artifacts).counts.shape[1]
-        cost = estimate_cost(study.models[cell.model], cell.n_cells, n_genes[cell.task])
-        jobs.append(_job(study, cell, hashes, platform, memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB))
-    return jobs
-
-
-def _job(study: Study, cell: GridCell, hashes: CellHashes, platform: Platform, *, memory_mib: int) -> WorkerJob:
-    order = WorkerOrder(study=study, cell=cell, hashes=hashes, storage=platform.storage)
-    return WorkerJob(
-        label=cell.label,
-        argv=(sys.executable, "-m", "nsl_assets.worker"),
-        payload=order.model_dump(mode="json"),
-        memory_mib=memory_mib,
-        cores=platform.machine.worker_threads,
-        timeout_s=platform.machine.worker_timeout_s,
-    )
-
-
-def _outcome(
-    name: str,
-    study: Study,
-    cell: GridCell,
-    hashes: CellHashes,
-    result: WorkerResult,
-    failure: str | None,
-    platform: Platform,
-) -> Outcome:
-    if result.reason == "succeeded" and is_measured(hashes, platform.artifacts):
-        rows = _rows(name, study, cell, hashes, platform)
-        return Outcome(cell, hashes, "succeeded", "", rows, result)
-    return Outcome(cell, hashes, "failed", failure or f"{result.reason}: {result.stderr_tail}", worker=result)
-
-
-def _rows(
-    name: str, study: Study, cell: GridCell, hashes: CellHashes, platform: Platform
-) -> tuple[MeasurementRow, ...]:
-    return tuple(
-        _measurement_row(name, study, cell, hashes, model, estimator, platform.artifacts)
-        for model in hashes.measured()
-        for estimator in model.measurement
-    )
-
-
-def _measurement_row(
-    name: str,
-    study: Study,
-    cell: GridCell,
-    hashes: CellHashes,
-    model: ModelHashes,
-    estimator: str,
-    artifacts: Artifacts,
-) -> MeasurementRow:
-    digest = model.measurement[estimator]
-    record = json.loads((artifacts.path("measurement", digest) / "measurement.json").read_text())
-    estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
-    return MeasurementRow(
-        study=name,
-        task=cell.task,
-        model=cell.model,
-        n_cells=cell.n_cells,
-        level=cell.level,
-        seed=cell.seed,
-        is_trained=model is hashes.trained,
-        estimator=estimator,
-        is_headline=estimator == study.probing.headline,
-        mi_bits=estimate["value_bits"],
-        low_bits=estimate["low_bits"],
-        high_bits=estimate["high_bits"],
-        floor_bits=estimate["floor_bits"],
-        ceiling_bits=estimate["ceiling_bits"],
-        umis_per_cell=depth["umis_per_cell"],
-        n_probe_cells=depth["n_cells"],
-        n_nonempty_probe_cells=depth["n_nonempty_cells"],
-        n_pairs=estimate["n_pairs"],
-        n_train_cells=fit["n_train_cells"],
-        n_nonempty_train_cells=fit.get("n_nonempty_train_cells"),
-        n_validation_cells=fit.get("n_validation_cells"),
-        gap_bits=estimate["diagnostics"].get("gap_bits"),
-        truth_bits=depth["truth_bits"],
-        flags=list(estimate["flags"]),
-        diagnostics=json.dumps(estimate["diagnostics"]),
-        data_hash=hashes.data,
-        noised_hash=hashes.noised,
-        model_hash=model.model,
-        embedding_hash=model.embedding,
-        measurement_hash=digest,
-        protocol=study.protocol,
-        measured_at=datetime.fromisoformat(artifacts.manifest("measurement", digest)["created_at"]),
-    )
-
-
-def _run_row(name: str, outcome: Outcome, dagster_run_id: str | None) -> RunRow:
-    worker, cell = outcome.worker, outcome.cell
-    assert worker is not None
-    return RunRow(
-        run_id=uuid.uuid4().hex,
-        study=name,
-        task=cell.task,
-        model=cell.model,
-        n_cells=cell.n_cells,
-        level=cell.level,
-        seed=cell.seed,
-        status=outcome.status,
-        reason=outcome.reason,
-        seconds=worker.seconds,
-        cpu_seconds=worker.cpu_seconds,
-        peak_memory_mib=worker.peak_memory_mib,
-        device="cpu",
-        n_threads=None,
-        host=socket.gethostname(),
-        dagster_run_id=dagster_run_id,
-        finished_at=datetime.now(UTC),
-    )
-

@@ -78,14 +78,10 @@ def cell_hashes(study: Study, cell: GridCell) -> CellHashes:
     )
 
 
-def _model_hashes(
-    study: Study, cell: GridCell, noised: str, auxiliary: str, n_cells: int | None
-) -> ModelHashes:
+def _model_hashes(study: Study, cell: GridCell, noised: str, auxiliary: str, n_cells: int | None) -> ModelHashes:
     """`n_cells` is None for the model before training, which no cell has touched."""
     settings = model_identity(study.models[cell.model], level=cell.level)
-    model = content_hash(
-        "model", {"noised": noised, "settings": settings, "n_cells": n_cells, "seed": cell.seed}
-    )
+    model = content_hash("model", {"noised": noised, "settings": settings, "n_cells": n_cells, "seed": cell.seed})
     embedding = content_hash("embedding", {"model": model, "probe": noised})
     measurement = {
         estimator: content_hash(

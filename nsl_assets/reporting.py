@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nsl_assets import report
 from nsl_assets.curves import FittedCurve, fit_curve, read_curves
 from nsl_assets.study import Study
@@ -38,7 +36,11 @@ def picture_of(fitted: FittedCurve) -> bytes | None:
 
 def law_table(name: str, fitted: list[FittedCurve]) -> str:
     """The fitted laws as a plain-text table; a curve without a law says why."""
-    rows = [report.law_row(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit) for one in fitted if one.fit]
+    rows = [
+        report.law_row(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit)
+        for one in fitted
+        if one.fit
+    ]
     problems = [f"{one.measured.title}: {one.problem}" for one in fitted if one.fit is None]
     return "\n".join([report.law_table(rows), *problems])
 

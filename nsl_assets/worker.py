@@ -53,9 +53,7 @@ class CellWork:
     def task(self) -> Task:
         """The task, opened from its artifacts."""
         hashes = self.order.hashes
-        return open_task(
-            self.artifacts.path("data", hashes.data), self.artifacts.path("auxiliary", hashes.auxiliary)
-        )
+        return open_task(self.artifacts.path("data", hashes.data), self.artifacts.path("auxiliary", hashes.auxiliary))
 
     @cached_property
     def depth(self) -> dict[str, Any]:
@@ -75,7 +73,10 @@ class CellWork:
     def rows(self, rows: npt.NDArray[np.intp]) -> CountRows:
         """Some cells as a model sees them."""
         return CountRows(
-            store=self.counts, rows=rows, cell_names=self.task.cell_names[rows], gene_names=self.task.gene_names
+            store=self.counts,
+            rows=rows,
+            cell_names=self.task.cell_names[rows],
+            gene_names=self.task.gene_names,
         )
 
     def run(self) -> None:
@@ -104,9 +105,16 @@ class CellWork:
                 seed=integer_seed("probe", self.order.cell.seed),
                 group=None if self.task.group is None else self.task.group[probe[observed]],
             )
-            record = {"estimate": estimate.to_json(), "depth": self.depth, "fit": facts, "versions": self.versions}
+            record = {
+                "estimate": estimate.to_json(),
+                "depth": self.depth,
+                "fit": facts,
+                "versions": self.versions,
+            }
             with self.artifacts.create(
-                "measurement", hashes.measurement[estimator], {"embedding": hashes.embedding, "estimator": estimator}
+                "measurement",
+                hashes.measurement[estimator],
+                {"embedding": hashes.embedding, "estimator": estimator},
             ) as folder:
                 (folder / "measurement.json").write_text(json.dumps(record))
 

@@ -3,7 +3,6 @@
 The only module of this package that imports dagster; everything else is used from notebooks and workers as well.
 """
 
-from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, LocalPool
-from nsl_resources.gpu import HostBudget, Ledger
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 from nsl_resources.results import Results
 
 
@@ -39,4 +38,4 @@ class WorkersResource(dg.ConfigurableResource[Dispatcher]):
 
     def dispatcher(self) -> Dispatcher:
         """A local pool inside the budget."""
-        return LocalPool(Ledger(HostBudget.detect(memory_mib=self.memory_mib, cores=self.cores)))
+        return LocalPool(Ledger(HostProbe(HostBudget.of_this_host(self.memory_mib, self.cores))))

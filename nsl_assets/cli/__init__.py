@@ -2,6 +2,8 @@
 
 import sys
 
+import click
+
 from nsl_assets.cli.commands import nsl
 from nsl_assets.cli.output import show_error
 from nsl_assets.errors import NslError
@@ -15,23 +17,21 @@ def main() -> int:
         nsl(standalone_mode=False)
     except SystemExit as stop:
         return int(stop.code or 0)
-    except Exception as error:
-        return _failed(error)
+    except (click.ClickException, click.exceptions.Exit, click.Abort) as error:
+        return _ended_by_click(error)
+    except (NslError, OSError) as error:
+        if "--debug" in sys.argv:
+            raise
+        show_error(str(error))
+        return 1
     return 0
 
 
-def _failed(error: Exception) -> int:
-    import click
-
+def _ended_by_click(error: click.ClickException | click.exceptions.Exit | click.Abort) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.Abort):
         show_error("interrupted: what was measured is stored. The same command goes on from there.")
         return INTERRUPTED
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if "--debug" in sys.argv or not isinstance(error, NslError | OSError):
-        raise error
-    show_error(str(error))
-    return 1
+    error.show()
+    return error.exit_code

@@ -22,7 +22,7 @@ def nsl() -> None:
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(command)
+    command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
 
 
@@ -77,7 +77,7 @@ def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> R
 @click.argument("file", type=click.Path(path_type=Path))
 @_file_options
 @_common
-def check(file: Path, auxiliary: str | None, layer: str | None, group: str | None, as_json: bool, debug: bool) -> None:
+def check(file: Path, auxiliary: str | None, layer: str | None, group: str | None, as_json: bool) -> None:
     """Look at FILE before anything runs: one line a finding, exit 1 when it cannot run."""
     from nsl_assets.cli.check import check_file
 
@@ -91,7 +91,7 @@ def check(file: Path, auxiliary: str | None, layer: str | None, group: str | Non
 @click.option("--instance-only", is_flag=True, hidden=True, help="Only make the Dagster instance.")
 @_study_options
 @_common
-def init(file: Path | None, instance_only: bool, as_json: bool, debug: bool, **options: Any) -> None:
+def init(file: Path | None, instance_only: bool, as_json: bool, **options: Any) -> None:
     """Write a commented study file for FILE, to be edited and run."""
     from nsl_assets.cli.init import init_instance, init_study
 
@@ -109,7 +109,7 @@ def init(file: Path | None, instance_only: bool, as_json: bool, debug: bool, **o
 @click.option("--h5ad", type=click.Path(path_type=Path), help="Plan a study of this file.")
 @_study_options
 @_common
-def plan(study: str | None, h5ad: Path | None, as_json: bool, debug: bool, **options: Any) -> None:
+def plan(study: str | None, h5ad: Path | None, as_json: bool, **options: Any) -> None:
     """Say what a study would cost: cells of the grid, time, memory and disk. Nothing runs."""
     from nsl_assets.cli.run import plan_only
 
@@ -122,7 +122,7 @@ def plan(study: str | None, h5ad: Path | None, as_json: bool, debug: bool, **opt
 @click.option("--dry-run", is_flag=True, help="Check and plan; run nothing.")
 @_study_options
 @_common
-def run(study: str | None, h5ad: Path | None, dry_run: bool, as_json: bool, debug: bool, **options: Any) -> None:
+def run(study: str | None, h5ad: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Run STUDY, or a study of your own file: nsl run --h5ad FILE --auxiliary obs:cell_type.
 
     Only what is missing or changed is computed: after an interruption, the same command goes on.
@@ -139,7 +139,7 @@ def run(study: str | None, h5ad: Path | None, dry_run: bool, as_json: bool, debu
 @nsl.command(context_settings=CONTEXT)
 @click.argument("study", required=False)
 @_common
-def status(study: str | None, as_json: bool, debug: bool) -> None:
+def status(study: str | None, as_json: bool) -> None:
     """Show what is done, what failed and why, what is left and how long it will take."""
     from nsl_assets.cli.status import show_status
 
@@ -149,7 +149,7 @@ def status(study: str | None, as_json: bool, debug: bool) -> None:
 @nsl.command(context_settings=CONTEXT)
 @click.argument("query")
 @_common
-def sql(query: str, as_json: bool, debug: bool) -> None:
+def sql(query: str, as_json: bool) -> None:
     """Run one read-only SQL QUERY on the results, e.g. "select * from noise_law"."""
     from nsl_assets.cli.sql import run_sql
 

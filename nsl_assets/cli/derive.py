@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nsl_assets.errors import InputError, StudyError
-from nsl_assets.models import MODEL_KINDS
 from nsl_assets.noise import geometric_levels
 from nsl_assets.study import Project, Study, parse_project
-from nsl_assets.tasks import H5adTask, inspect, read_shape
+from nsl_assets.tasks import H5adTask, inspect, outline
 
 DEFAULT_MODELS = ("random_projection", "pca")
 LOWEST_LEVEL = 0.025
@@ -44,9 +43,6 @@ def study_name(request: Request) -> str:
 
 def derive(request: Request) -> tuple[str, dict[str, Any]]:
     """Name and content of the study. Raises InputError with every problem of the file, before any work."""
-    unknown = [model for model in request.models if model not in MODEL_KINDS]
-    if unknown:
-        raise StudyError(f"unknown model {', '.join(map(repr, unknown))}. There are: {', '.join(MODEL_KINDS)}.")
     task = {"kind": "h5ad", "path": str(request.h5ad.expanduser().resolve()), "auxiliary": request.auxiliary}
     task |= {key: value for key, value in (("layer", request.layer), ("group", request.group)) if value}
     problems = [finding.message for finding in inspect(H5adTask.model_validate(task)) if finding.level == "error"]
@@ -55,19 +51,16 @@ def derive(request: Request) -> tuple[str, dict[str, Any]]:
     content = {
         "description": f"{request.h5ad.name}, about {request.auxiliary}",
         "protocol": request.protocol,
-        "sizes": sizes(train_pool_size(H5adTask.model_validate(task)), request.n_sizes),
+        "sizes": sizes(outline(H5adTask.model_validate(task)).n_train_pool, request.n_sizes),
         "n_seeds": request.n_seeds,
         "tasks": {"cells": task},
         "models": {model: {"kind": model} for model in request.models},
-        "noise": {"kind": "binomial_thinning", "levels": list(geometric_levels(request.n_levels, LOWEST_LEVEL))},
+        "noise": {
+            "kind": "binomial_thinning",
+            "levels": list(geometric_levels(request.n_levels, LOWEST_LEVEL)),
+        },
     }
     return study_name(request), content
-
-
-def train_pool_size(task: H5adTask) -> int:
-    """Training cells that the split leaves, about, rounded down to two significant digits with a group split."""
-    n_cells = read_shape(task)[0]
-    return int(n_cells * (1 - task.probe_fraction - task.validation_fraction))
 
 
 def sizes(n_pool: int, n_sizes: int) -> list[int]:

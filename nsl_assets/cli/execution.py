@@ -22,9 +22,7 @@ def execute_study(name: str, project: Project, progress: Progress) -> list[str]:
 
 
 class _Execution:
-    def __init__(
-        self, name: str, study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance
-    ) -> None:
+    def __init__(self, name: str, study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self.name, self.study, self.instance = name, study, instance
         self.job = definitions.resolve_implicit_global_asset_job_def()
         self.failures: list[str] = []

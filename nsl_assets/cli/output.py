@@ -31,7 +31,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
     is_number = [all(isinstance(list(row.values())[i], int | float | None) for row in rows) for i in range(len(names))]
     lines = [names, ["-" * width for width in widths], *cells]
-    return "\n".join("  ".join(_padded(line[i], widths[i], is_number[i]) for i in range(len(names))).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(_padded(line[i], widths[i], is_number[i]) for i in range(len(names))).rstrip() for line in lines
+    )
 
 
 def _padded(text: str, width: int, is_number: bool) -> str:

@@ -14,6 +14,7 @@ from nsl_assets.study import Project, Study, load_project, parse_project, save_s
 from nsl_assets.tasks import inspect
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import LocalPool
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 from nsl_resources.results import Results
 
 DISK_RESERVE_MIB = 200
@@ -56,7 +57,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
 def platform_of(project: Project) -> Platform:
     """Storage and workers of this machine, for commands that do not go through Dagster."""
     root, machine = storage_root(), project.machine
-    pool = LocalPool.on_host(memory_mib=machine.memory_mib, cores=machine.cores)
+    pool = LocalPool(Ledger(HostProbe(HostBudget.of_this_host(machine.memory_mib, machine.cores))))
     return Platform(Artifacts(root), Results(root), pool, machine)
 
 
@@ -96,7 +97,7 @@ def _require_storage() -> None:
 
 
 def _require_disk(cost: StudyCost) -> None:
-    Artifacts(storage_root()).require_writable(needed_mib=cost.disk_mib + DISK_RESERVE_MIB)
+    Artifacts(storage_root()).require_writable(needed_bytes=int((cost.disk_mib + DISK_RESERVE_MIB) * 2**20))
 
 
 def _announce(name: str, cost: StudyCost, progress: Progress) -> None:
@@ -149,8 +150,7 @@ def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool)
     else:
         written = write_report(results, name, study)
         show(f"{written.table}\n")
-        show(f"pictures and table: {written.folder}\nresults:            {results.public_path}   (nsl sql \"…\")")
+        show(f'pictures and table: {written.folder}\nresults:            {results.public_path}   (nsl sql "…")')
         show("in the browser:     make ui")
     for failure in failures:
         show_error(failure)
-

@@ -48,7 +48,14 @@ def _state(name: str, project: Project, platform: Platform) -> dict[str, Any]:
         # The data of one study may be gone (moved file); the others still have a state.
         return {**state, "done": None, "left": None, "eta_s": None, "eta": "unknown", "note": str(error)}
     eta = "done" if cost.n_left == 0 else duration(cost.seconds)
-    return {**state, "done": n_cells - cost.n_left, "left": cost.n_left, "eta_s": cost.seconds, "eta": eta, "note": ""}
+    return {
+        **state,
+        "done": n_cells - cost.n_left,
+        "left": cost.n_left,
+        "eta_s": cost.seconds,
+        "eta": eta,
+        "note": "",
+    }
 
 
 def _failures(name: str, platform: Platform) -> list[dict[str, Any]]:

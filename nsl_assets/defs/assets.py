@@ -11,8 +11,8 @@ from nsl_assets.curves import fit_curve, land_laws, law_hash, read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import combined_version, record_partition
-from nsl_assets.defs.metadata import depth_text, law_metadata, noised_metadata, source_metadata
 from nsl_assets.defs.grid_run import GridRun, grid_code_version, plain_failures
+from nsl_assets.defs.metadata import depth_text, law_metadata, noised_metadata, source_metadata
 from nsl_assets.grid import Platform, prepare_data, prepare_noised, register
 from nsl_assets.identity import auxiliary_hash, data_hash
 from nsl_assets.noise import level_of
@@ -250,7 +250,6 @@ class StudyAssets:
             # Partitions are recorded one by one while a run goes on; there is nothing left to return.
             skippable=True,
         )
-
 
 
 def results_asset(project: Project) -> dg.AssetsDefinition:

@@ -26,7 +26,11 @@ def study_checks(name: str, study: Study) -> list[dg.AssetChecksDefinition]:
     checks = []
     for task in study.tasks:
         of_task = keys.TaskKeys(name, task)
-        checks += [_counts_are_integers(of_task, study), _no_leakage(of_task, study), _realised_depth(of_task, study)]
+        checks += [
+            _counts_are_integers(of_task, study),
+            _no_leakage(of_task, study),
+            _realised_depth(of_task, study),
+        ]
         for model in study.models:
             checks += [
                 _measurement_check(of_task, model, "between_floor_and_ceiling", _outside, ERROR),
@@ -41,7 +45,11 @@ ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def _counts_are_integers(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=of_task.source, name="counts_are_integers", description="Every stored count is a positive integer.")
+    @dg.asset_check(
+        asset=of_task.source,
+        name="counts_are_integers",
+        description="Every stored count is a positive integer.",
+    )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         counts = stored_task(study.tasks[of_task.task], storage.artifacts).counts
         n_bad = sum(int((block.data < 1).sum()) for block in counts.blocks())
@@ -62,7 +70,8 @@ def _no_leakage(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinitio
         n_cells = len(np.intersect1d(task.cell_names[probe], task.cell_names[~probe]))
         n_groups = 0 if task.group is None else len(np.intersect1d(task.group[probe], task.group[~probe]))
         return dg.AssetCheckResult(
-            passed=n_cells == 0 and n_groups == 0, metadata={"n_shared_cells": n_cells, "n_shared_groups": n_groups}
+            passed=n_cells == 0 and n_groups == 0,
+            metadata={"n_shared_cells": n_cells, "n_shared_groups": n_groups},
         )
 
     return check
@@ -70,7 +79,9 @@ def _no_leakage(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinitio
 
 def _realised_depth(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=of_task.noised, name="realised_depth", description="Thinned depth is the nominal one within chance."
+        asset=of_task.noised,
+        name="realised_depth",
+        description="Thinned depth is the nominal one within chance.",
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         stored = stored_noised(study, of_task.task, storage.artifacts)
@@ -80,7 +91,11 @@ def _realised_depth(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefin
         worst = max(map(abs, deviations.values()), default=0.0)
         return dg.AssetCheckResult(
             passed=worst <= DEPTH_TOLERANCE_SD,
-            metadata={"n_levels_and_seeds": len(stored), "largest_deviation_sd": worst, "full_umis_per_cell": full},
+            metadata={
+                "n_levels_and_seeds": len(stored),
+                "largest_deviation_sd": worst,
+                "full_umis_per_cell": full,
+            },
         )
 
     return check
@@ -88,7 +103,10 @@ def _realised_depth(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefin
 
 def _deviation_sd(noised: Noised, full_umis_per_cell: float) -> float:
     """Deviation of the realised from the nominal depth in standard deviations of the binomial total."""
-    total, kept = full_umis_per_cell * noised.facts["n_cells"], noised.facts["umis_per_cell"] * noised.facts["n_cells"]
+    total, kept = (
+        full_umis_per_cell * noised.facts["n_cells"],
+        noised.facts["umis_per_cell"] * noised.facts["n_cells"],
+    )
     spread = np.sqrt(total * noised.level * (1 - noised.level))
     return float((kept - noised.level * total) / spread) if spread > 0 else 0.0
 
@@ -111,13 +129,13 @@ def _measurement_check(
 def _law_check(
     of_task: keys.TaskKeys, model: str, name: str, condition: str, severity: dg.AssetCheckSeverity
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=of_task.of_model(model, "noise_law"), name=name, description=f"No law with: {condition}."
-    )
+    @dg.asset_check(asset=of_task.of_model(model, "noise_law"), name=name, description=f"No law with: {condition}.")
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         rows = _rows(storage.results, "noise_law", of_task, model)
         marked = _rows(storage.results, "noise_law", of_task, model, condition)
-        found = [f"{row['n_cells']} cells, {row['estimator']}: {', '.join(row['flags']) or condition}" for row in marked]
+        found = [
+            f"{row['n_cells']} cells, {row['estimator']}: {', '.join(row['flags']) or condition}" for row in marked
+        ]
         return _result(found, len(rows), severity)
 
     return check

@@ -36,9 +36,7 @@ def record_partition(
         tags |= _provenance(context.instance, dependency, partitions)
     if isinstance(partition, dg.MultiPartitionKey):
         tags |= {f"dagster/partition/{name}": value for name, value in partition.keys_by_dimension.items()}
-    context.log_event(
-        dg.AssetMaterialization(asset_key=key, partition=partition, metadata=dict(metadata), tags=tags)
-    )
+    context.log_event(dg.AssetMaterialization(asset_key=key, partition=partition, metadata=dict(metadata), tags=tags))
 
 
 def recorded_data_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> str | None:
@@ -59,9 +57,7 @@ def _data_version(record: dg.EventLogRecord) -> str | None:
     return (event.tags or {}).get("dagster/data_version") if event else None
 
 
-def _provenance(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Iterable[str] | None
-) -> dict[str, str]:
+def _provenance(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Iterable[str] | None) -> dict[str, str]:
     """Dagster compares a dependency's newest event with the event recorded here: one event an asset."""
     wanted = None if partitions is None else list(partitions)
     records = instance.fetch_materializations(

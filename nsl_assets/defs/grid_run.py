@@ -12,7 +12,7 @@ from nsl_assets.defs import keys
 from nsl_assets.defs.events import combined_version, record_partition
 from nsl_assets.defs.metadata import measurement_metadata
 from nsl_assets.errors import NslError
-from nsl_assets.grid import Outcome, Platform, measure
+from nsl_assets.grid import Measuring, Outcome, Platform
 from nsl_assets.progress import Progress
 from nsl_assets.study import GridCell, Study
 
@@ -54,14 +54,8 @@ class GridRun:
         ]
 
     def _measure(self, cells: list[GridCell]) -> Iterator[Outcome]:
-        return measure(
-            self.study_name,
-            self.study,
-            cells,
-            self.platform,
-            dagster_run_id=self.context.run_id,
-            on_step=self.context.log.debug,
-        )
+        measuring = Measuring(self.study_name, self.study, self.platform, self.context.run_id)
+        return measuring.run(cells, on_step=self.context.log.debug)
 
     def _report(self, outcome: Outcome) -> None:
         is_failed = outcome.status == "failed"

@@ -97,7 +97,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise StudyError(f"there is no {path}. Run `nsl init`, or set NSL_PROJECT to the folder of {PROJECT_FILE}.") from None
+        raise StudyError(
+            f"there is no {path}. Run `nsl init`, or set NSL_PROJECT to the folder of {PROJECT_FILE}."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is not TOML: {error}.") from None
 

@@ -27,10 +27,10 @@ class HostBudget:
             raise AdmissionError(f"a host budget of {self}: at least 1 MiB and 1 core are needed")
 
     @classmethod
-    def of_this_host(cls) -> Self:
-        """All memory but the headroom, and all cores that this process may use."""
+    def of_this_host(cls, memory_mib: int | None = None, cores: int | None = None) -> Self:
+        """What is given; else all memory but the headroom, and all cores that this process may use."""
         total_mib = host_memory_mib()
-        return cls(total_mib - headroom_mib(total_mib), host_cores())
+        return cls(memory_mib or total_mib - headroom_mib(total_mib), cores or host_cores())
 
 
 def host_memory_mib(root: Path = Path("/")) -> int:
