@@ -137,8 +137,10 @@ def _numbers(column: pd.Series[Any], settings: H5adTask) -> npt.NDArray[np.float
     numbers = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     bad = np.flatnonzero((np.isnan(numbers) & column.notna().to_numpy()) | np.isinf(numbers))
     if bad.size:
+        value = column.iloc[bad[0]]
+        shown = repr(value) if isinstance(value, str) else str(value)
         raise InputError(
-            f"{settings.auxiliary} holds {column.iloc[bad[0]]!r} (cell number {bad[0] + 1:,}): a finite "
+            f"{settings.auxiliary} holds {shown} (cell number {bad[0] + 1:,}): a finite "
             'number is needed. Leave unknown values empty (NaN), or use auxiliary_kind = "categorical".'
         )
     return numbers

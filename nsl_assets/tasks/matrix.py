@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import h5py
     from scipy.sparse import csr_array
 
-_BLOCK_ENTRIES: Final = 2 * 1024 * 1024
+_BLOCK_ENTRIES: Final = 512 * 1024
 
 
 class NotCountsError(InputError):
@@ -64,7 +64,7 @@ class Matrix:
             raise InputError(f"{self.label} is empty ({self.shape[0]:,} cells x {self.shape[1]:,} genes).")
 
     def block_bounds(self) -> list[tuple[int, int]]:
-        """Rows (start, stop) of the blocks: at most BLOCK_ROWS rows and about 2 M entries each."""
+        """Rows (start, stop) of the blocks: at most BLOCK_ROWS rows and about half a million entries each."""
         ends = self._indptr if self.storage == "csr" else np.arange(self.shape[0] + 1) * self.shape[1]
         bounds, start = [], 0
         while start < self.shape[0]:

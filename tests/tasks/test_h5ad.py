@@ -58,6 +58,22 @@ def test_raw_is_a_layer_with_genes_of_its_own(small_h5ad: Path) -> None:
         assert file.matrix("raw").gene_names.tolist() == adata.var_names.tolist()
 
 
+def test_files_of_anndata_0_7_are_read(small_h5ad: Path) -> None:
+    expected = anndata.read_h5ad(small_h5ad).obs["cell_type"].tolist()
+    with h5py.File(small_h5ad, "r+") as file:
+        obs = file["obs"]
+        labels, codes = obs["cell_type/categories"][:], obs["cell_type/codes"][:]
+        for column in ("cell_type", "donor"):
+            del obs[column]
+        beside = obs.create_group("__categories")
+        beside.create_dataset("cell_type", data=labels, dtype=h5py.string_dtype())
+        obs.create_dataset("cell_type", data=codes).attrs["categories"] = beside["cell_type"].ref
+        obs.attrs["encoding-version"], obs.attrs["column-order"] = "0.1.0", ["cell_type", "age"]
+    with open_h5ad(small_h5ad) as file:
+        assert file.obs("cell_type").tolist() == expected
+        assert file.obs_keys == ["age", "cell_type"]
+
+
 def test_blocks_are_bounded_and_cover_all_rows(small_h5ad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nsl_assets.tasks.matrix._BLOCK_ENTRIES", 500)
     with open_h5ad(small_h5ad) as file:
