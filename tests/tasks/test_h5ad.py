@@ -58,6 +58,7 @@ def test_raw_is_a_layer_with_genes_of_its_own(small_h5ad: Path) -> None:
         assert file.matrix("raw").gene_names.tolist() == adata.var_names.tolist()
 
 
+@pytest.mark.filterwarnings("ignore:Element")
 def test_files_of_anndata_0_7_are_read(small_h5ad: Path) -> None:
     expected = anndata.read_h5ad(small_h5ad).obs["cell_type"].tolist()
     with h5py.File(small_h5ad, "r+") as file:
