@@ -9,7 +9,7 @@ from nsl_assets.models import estimate_cost
 from nsl_assets.probing import estimate_seconds
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import outline
-from nsl_resources.gpu import HostBudget
+from nsl_resources.gpu import host_budget
 from nsl_resources.results import Results
 
 START_UP_S = 4.0
@@ -114,7 +114,7 @@ def _recorded_seconds(results: Results, study: str) -> dict[tuple[str, str], flo
 
 
 def _n_workers(models: tuple[ModelCost, ...], platform: Platform) -> int:
-    budget = HostBudget.of_this_host(platform.machine.memory_mib, platform.machine.cores)
+    budget = host_budget(platform.machine.memory_mib, platform.machine.cores)
     largest = max((model.memory_mib for model in models), default=1.0)
     return max(1, min(budget.cores // platform.machine.worker_threads, int(budget.memory_mib / largest)))
 

@@ -1,7 +1,8 @@
 """The files of a study's report: draws, with the report room, what `curves` read and fitted."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nsl_assets import report
 from nsl_assets.curves import FittedCurve, fit_curve, read_curves
@@ -43,6 +44,22 @@ def law_table(name: str, fitted: list[FittedCurve]) -> str:
     ]
     problems = [f"{one.measured.title}: {one.problem}" for one in fitted if one.fit is None]
     return "\n".join([report.law_table(rows), *problems])
+
+
+def law_records(name: str, fitted: list[FittedCurve]) -> list[dict[str, Any]]:
+    """The fitted laws as records, one a curve, for programs."""
+    return [
+        {
+            "study": name,
+            "task": one.measured.task,
+            "model": one.measured.model,
+            "n_cells": one.measured.n_cells,
+            "estimator": one.measured.estimator,
+            "problem": one.problem or None,
+            **({} if one.fit is None else asdict(one.fit)),
+        }
+        for one in fitted
+    ]
 
 
 def headline_curves(results: Results, name: str, study: Study) -> list[FittedCurve]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, LocalPool
-from nsl_resources.gpu import HostBudget, HostProbe, Ledger
+from nsl_resources.gpu import HostProbe, Ledger, host_budget
 from nsl_resources.results import Results
 
 
@@ -38,4 +38,4 @@ class WorkersResource(dg.ConfigurableResource[Dispatcher]):
 
     def dispatcher(self) -> Dispatcher:
         """A local pool inside the budget."""
-        return LocalPool(Ledger(HostProbe(HostBudget.of_this_host(self.memory_mib, self.cores))))
+        return LocalPool(Ledger(HostProbe(host_budget(self.memory_mib, self.cores))))

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from nsl_assets.definitions import build_definitions
 from nsl_assets.defs import keys
+from nsl_assets.defs.build import build_definitions
 from nsl_assets.noise import level_key
 from nsl_assets.progress import Progress
 from nsl_assets.study import Project, Study
@@ -59,8 +59,11 @@ class _Execution:
 
 
 def _failure_text(event: dg.DagsterEvent) -> str:
-    error = event.step_failure_data.error
-    description = event.step_failure_data.user_failure_data
-    if description is not None and description.description:
-        return description.description
-    return f"{event.step_key}: {error.message if error else event.message}"
+    """The message of the error that made a step fail: ours as it is, any other with the step's name."""
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return str(failure.user_failure_data.description)
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message if error else event.message}".strip()

@@ -14,7 +14,7 @@ from nsl_assets.study import Project, Study, load_project, parse_project, save_s
 from nsl_assets.tasks import inspect
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import LocalPool
-from nsl_resources.gpu import HostBudget, HostProbe, Ledger
+from nsl_resources.gpu import HostProbe, Ledger, host_budget
 from nsl_resources.results import Results
 
 DISK_RESERVE_MIB = 200
@@ -57,7 +57,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
 def platform_of(project: Project) -> Platform:
     """Storage and workers of this machine, for commands that do not go through Dagster."""
     root, machine = storage_root(), project.machine
-    pool = LocalPool(Ledger(HostProbe(HostBudget.of_this_host(machine.memory_mib, machine.cores))))
+    pool = LocalPool(Ledger(HostProbe(host_budget(machine.memory_mib, machine.cores))))
     return Platform(Artifacts(root), Results(root), pool, machine)
 
 

@@ -51,9 +51,11 @@ def _counts_are_integers(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecks
         description="Every stored count is a positive integer.",
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
-        counts = stored_task(study.tasks[of_task.task], storage.artifacts).counts
-        n_bad = sum(int((block.data < 1).sum()) for block in counts.blocks())
-        return dg.AssetCheckResult(passed=n_bad == 0, metadata={"n_counts": counts.n_nonzero, "n_not_positive": n_bad})
+        task = stored_task(study.tasks[of_task.task], storage.artifacts)
+        everything = task.cells(np.arange(len(task.role)))
+        n_bad = sum(int((block.data < 1).sum()) for block in everything.blocks())
+        metadata = {"n_counts": task.counts.n_nonzero, "n_not_positive": n_bad}
+        return dg.AssetCheckResult(passed=n_bad == 0, metadata=metadata)
 
     return check
 
