@@ -93,8 +93,17 @@ def read_landed(path: Path, table: Table) -> "pa.Table":
         raise DamagedFileError(f"it is no Parquet file: {error}") from error
     if version > SCHEMA_VERSION:
         raise newer_schema_error(path, version)
+    if rows.num_rows == 0:
+        raise DamagedFileError("it holds no rows")
     names = pa.array([path.name] * rows.num_rows, pa.string())
-    return _conformed(rows, table).append_column(LANDED_FILE.name, names)
+    return _conformed(rows, table).append_column(landed_schema(table).field(LANDED_FILE.name), names)
+
+
+def landed_schema(table: Table) -> "pa.Schema":
+    """Columns of rows that were read: those of the table, and the file that they came from."""
+    import pyarrow as pa
+
+    return table.arrow_schema.append(pa.field(LANDED_FILE.name, pa.string(), nullable=False))
 
 
 def _conformed(rows: "pa.Table", table: Table) -> "pa.Table":

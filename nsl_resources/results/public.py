@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import shutil
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,29 +26,40 @@ PUBLIC_NAME: Final = "results.duckdb"
 _LOG: Final = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What we know of the public file."""
+
+    copy_of: str
+    """Name of the generation that it is a copy of; empty while that is changing."""
+    stamps: tuple[tuple[int, int], ...]
+    """Stamps that a file of ours may have."""
+
+
 def public_path(root: Path) -> Path:
     """The public database file."""
     return root / PUBLIC_NAME
 
 
-def refresh_public(root: Path, generation: Path, *, is_new: bool) -> Path | None:
-    """Make the public file a copy of a generation, if that is new or the public file was touched by others.
+def refresh_public(root: Path, generation: Path) -> Path | None:
+    """Make the public file a copy of a generation, unless it is that already, untouched by others.
 
     Returns where the others' database was kept, if there was one.
     """
-    public, ours = public_path(root), _our_stamps(root)
-    is_untouched = public.exists() and not _wal(public).exists()
-    if is_untouched and not is_new and ours[:1] == [_stamp(public)]:
+    public, record = public_path(root), _read_record(root)
+    is_untouched = public.exists() and not _wal(public).exists() and _stamp(public) in record.stamps
+    if is_untouched and record == _Record(generation.name, (_stamp(public),)):
         return None
     _sweep_temporary(root)
     temporary = temporary_beside(public)
     with removed_on_failure(temporary):
         shutil.copyfile(generation, temporary)
-        is_ours = is_untouched and _stamp(public) in ours
-        # Both stamps, and before the swap: killed at any moment, the next publisher still knows our file.
-        _record_stamps(root, [_stamp(temporary), *([_stamp(public)] if is_ours else [])])
-        kept = None if is_ours else _keep_aside(public)
+        stamp = _stamp(temporary)
+        # Before the swap, with both stamps: killed at any moment, the next publisher still knows our file.
+        _write_record(root, _Record("", (stamp, _stamp(public)) if is_untouched else (stamp,)))
+        kept = None if is_untouched else _keep_aside(public)
         rename_durably(temporary, public)
+    _write_record(root, _Record(generation.name, (stamp,)))
     return kept
 
 
@@ -55,26 +67,25 @@ def _wal(database: Path) -> Path:
     return database.with_name(f"{database.name}.wal")
 
 
-def _stamp(database: Path) -> list[int]:
+def _stamp(database: Path) -> tuple[int, int]:
     """Size and time of change: tells whether others wrote to the file."""
     status = database.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
 
 
-def _stamp_path(root: Path) -> Path:
+def _record_path(root: Path) -> Path:
     return root / "results" / "public.json"
 
 
-def _our_stamps(root: Path) -> list[object]:
-    """The stamp of the copy that was published last, then of the one before."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        stamps = json.loads(_stamp_path(root).read_text(encoding="utf-8"))
-        return stamps if isinstance(stamps, list) else []
-    return []
+def _read_record(root: Path) -> _Record:
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        record = json.loads(_record_path(root).read_text(encoding="utf-8"))
+        return _Record(record["copy_of"], tuple((size, time) for size, time in record["stamps"]))
+    return _Record("", ())
 
 
-def _record_stamps(root: Path, stamps: list[list[int]]) -> None:
-    atomic_write_text(_stamp_path(root), json.dumps(stamps))
+def _write_record(root: Path, record: _Record) -> None:
+    atomic_write_text(_record_path(root), json.dumps(asdict(record)))
 
 
 def _keep_aside(public: Path) -> Path | None:

@@ -51,7 +51,7 @@ def publish(root: Path, *, rebuild: bool, threads: int, memory_limit: str) -> Pu
         else:
             current = (state or first(root)).next()
             publication = _publish_next(root, None if rebuild else last, current, threads, memory_limit)
-        kept = refresh_public(root, current.path, is_new=current is not state)
+        kept = refresh_public(root, current.path)
         remove_old(root)
     return replace(publication, kept_foreign=kept)
 
