@@ -6,7 +6,7 @@ Curves in, fitted laws out: nothing here measures information, plans experiments
 from typing import Final
 
 from nsl_assets.laws.band import noise_law_band
-from nsl_assets.laws.curve import Curve
+from nsl_assets.laws.curve import Curve, Levels, levels_of
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
 from nsl_assets.laws.noise_law_fit import NoiseLawFit, fit_noise_law
@@ -19,9 +19,11 @@ __all__ = [
     "FLAGS",
     "Curve",
     "LawSettings",
+    "Levels",
     "NoiseLawFit",
     "depth_for",
     "fit_noise_law",
+    "levels_of",
     "noise_law",
     "noise_law_band",
 ]

@@ -46,9 +46,7 @@ class Curve:
         columns = {"depth": self.depth, "mi_bits": self.mi_bits, "seed": self.seed, "level": self.level}
         lengths = {name: len(values) for name, values in columns.items() if values is not None}
         if len(set(lengths.values())) != 1:
-            raise InputError(
-                f"a curve has columns of lengths {lengths}: one entry a measurement is expected."
-            )
+            raise InputError(f"a curve has columns of lengths {lengths}: one entry a measurement is expected.")
 
     def _check_values(self) -> None:
         wrong = ~(self.depth > 0)
@@ -71,9 +69,7 @@ def _floats(name: str, values: Any) -> FloatArray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"column '{name}' of a curve does not hold numbers ({error}): give floats."
-        ) from error
+        raise InputError(f"column '{name}' of a curve does not hold numbers ({error}): give floats.") from error
     return _one_dimensional(name, array)
 
 

@@ -84,9 +84,7 @@ def error_model_of(curve: Curve, levels: Levels, interval: Interval, confidence:
     return ErrorModel(points, optimum, seed_gain(levels, optimum.at(levels.depth)), confidence)
 
 
-def _summary(
-    levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_bits: float | None
-) -> NoiseLawFit:
+def _summary(levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_bits: float | None) -> NoiseLawFit:
     optimum, target = model.optimum, settings.target
     intervals = intervals_of(settings.used_interval, model, target)
     quality = quality_of(levels, optimum.at(levels.depth))

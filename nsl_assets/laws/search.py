@@ -90,9 +90,7 @@ def minimum_along(surface: Surface, held: FloatArray, grid: FloatArray) -> tuple
     return _vertex(surface, held, low, high)
 
 
-def _vertex(
-    surface: Surface, held: FloatArray, low: FloatArray, high: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _vertex(surface: Surface, held: FloatArray, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The best of both ends of a short bracket and of the vertex of the parabola through it."""
     middle = (low + high) / 2
     left, centre, right = surface(held, np.stack([low, middle, high]))

@@ -62,9 +62,7 @@ class LawSettings(Settings):
     @property
     def used_interval(self) -> Interval:
         """The interval after the protocol has filled in what was left open."""
-        return self.interval or (
-            "one_sigma_published" if self.protocol == "published" else "profile_likelihood"
-        )
+        return self.interval or ("one_sigma_published" if self.protocol == "published" else "profile_likelihood")
 
     @property
     def target(self) -> Target:
@@ -77,9 +75,5 @@ class LawSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the numbers: the settings used, not which of protocol or field set them."""
         target = self.target
-        wanted = (
-            {"bits_below_imax": target.bits_below}
-            if target.fraction is None
-            else {"fraction": target.fraction}
-        )
+        wanted = {"bits_below_imax": target.bits_below} if target.fraction is None else {"fraction": target.fraction}
         return {"interval": self.used_interval, "confidence": self.confidence, "target": wanted}

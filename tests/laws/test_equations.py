@@ -17,9 +17,7 @@ def equation_one(depth: float, imax_bits: float, ubar: float) -> float:
 @pytest.mark.parametrize("depth", [0.5, 30.0, 4000.0])
 @pytest.mark.parametrize("imax_bits", [0.01, 1.3, 5.0])
 def test_law_is_equation_one(depth: float, imax_bits: float) -> None:
-    assert noise_law(depth, imax_bits, 200.0) == pytest.approx(
-        equation_one(depth, imax_bits, 200.0), rel=1e-12
-    )
+    assert noise_law(depth, imax_bits, 200.0) == pytest.approx(equation_one(depth, imax_bits, 200.0), rel=1e-12)
 
 
 def test_law_is_the_information_of_a_scalar_gaussian_channel() -> None:
@@ -61,9 +59,7 @@ def test_inversion_is_c4_and_has_its_limits() -> None:
 
 def test_slopes_are_those_of_the_law() -> None:
     depth, imax_bits, ubar, step = np.array([1.0, 50.0, 900.0, np.inf]), 1.7, 80.0, 1e-6
-    by_imax = (noise_law(depth, imax_bits + step, ubar) - noise_law(depth, imax_bits - step, ubar)) / (
-        2 * step
-    )
+    by_imax = (noise_law(depth, imax_bits + step, ubar) - noise_law(depth, imax_bits - step, ubar)) / (2 * step)
     by_log_ubar = (
         noise_law(depth, imax_bits, ubar * np.exp(step)) - noise_law(depth, imax_bits, ubar * np.exp(-step))
     ) / (2 * step)
