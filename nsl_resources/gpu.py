@@ -10,7 +10,7 @@ whichever process of this host asks. Today the only device is the host itself.
 A device of another kind is added by a `Probe` that lists it and measures its use.
 """
 
-from nsl_resources.admission.host import HostBudget, HostProbe
+from nsl_resources.admission.host import HostBudget, HostProbe, host_budget
 from nsl_resources.admission.ledger import Ledger
 from nsl_resources.admission.line import HeldLease, Wait, WaitingLine
 from nsl_resources.admission.needs import (
@@ -45,4 +45,5 @@ __all__ = [
     "WaitingLine",
     "decide",
     "default_ledger_path",
+    "host_budget",
 ]

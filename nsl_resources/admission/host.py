@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from nsl_resources.admission import cgroup, processes
 from nsl_resources.admission.needs import AdmissionError, Device
@@ -26,11 +26,15 @@ class HostBudget:
         if self.memory_mib < 1 or self.cores < 1:
             raise AdmissionError(f"a host budget of {self}: at least 1 MiB and 1 core are needed")
 
-    @classmethod
-    def of_this_host(cls, memory_mib: int | None = None, cores: int | None = None) -> Self:
-        """What is given; else all memory but the headroom, and all cores that this process may use."""
-        total_mib = host_memory_mib()
-        return cls(memory_mib or total_mib - headroom_mib(total_mib), cores or host_cores())
+
+def host_budget(memory_mib: int | None = None, cores: int | None = None) -> HostBudget:
+    """A budget on this host: what is not given is all memory but the headroom, and all cores of this process.
+
+    More memory than that is cut to it, so that settings from a larger machine are usable here.
+    """
+    total_mib = host_memory_mib()
+    most_mib = total_mib - headroom_mib(total_mib)
+    return HostBudget(min(memory_mib or most_mib, most_mib), cores or host_cores())
 
 
 def host_memory_mib(root: Path = Path("/")) -> int:
@@ -56,11 +60,9 @@ class HostProbe:
     """The host, the one device of kind "host". A budget above the machine's memory is cut to what there is."""
 
     def __init__(self, budget: HostBudget | None = None) -> None:
-        budget = budget or HostBudget.of_this_host()
+        budget = host_budget(budget.memory_mib, budget.cores) if budget else host_budget()
         total_mib = host_memory_mib()
-        headroom = headroom_mib(total_mib)
-        memory_mib = min(budget.memory_mib, total_mib - headroom)
-        self._device = Device("host", "host", total_mib, headroom, memory_mib, budget.cores)
+        self._device = Device("host", "host", total_mib, headroom_mib(total_mib), budget.memory_mib, budget.cores)
         self._trees = TreeMemory()
 
     def devices(self) -> Sequence[Device]:

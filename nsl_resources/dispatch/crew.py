@@ -130,12 +130,12 @@ class Crew:
             self._next_poll_s = 0.0
 
     def _take_in(self, worker: WorkerProcess) -> None:
+        self._selector.unregister(worker)
         messages = list(worker.messages())
         self._ready.append(self._finish(worker))
         self._tell(worker, messages)
 
     def _finish(self, worker: WorkerProcess) -> WorkerResult:
-        self._selector.unregister(worker)
         result = worker.finish()
         self._running.pop(worker).release()
         self._next_poll_s = 0.0

@@ -53,7 +53,7 @@ class WorkerResult:
         returncode: exit code, or minus the signal; None if the job never started.
         reason: "succeeded", "exit 3", "killed by signal SIGKILL", "out of memory", "timeout" or "cancelled".
         seconds: from the start of the process to the end of its last descendant.
-        cpu_seconds: of the worker and all its descendants.
+        cpu_seconds: of the worker and all its descendants; NaN if somebody killed its supervisor.
         peak_memory_mib: largest resident memory of the process tree: exact for one process, sampled for several.
         stderr_tail: the last lines of its output, stdout and stderr together.
     """

@@ -145,8 +145,8 @@ from pathlib import Path
 from nsl_resources.dispatch import LocalPool, WorkerJob
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 ledger = Ledger(HostProbe(HostBudget(1_000, 4)), Path(sys.argv[1]))
-jobs = [WorkerJob(str(i), [sys.executable, "-c", code], 100) for i, code in enumerate(sys.argv[2:])]
-list(LocalPool(ledger, grace_s=0.2).run(jobs))
+jobs = [WorkerJob(str(i), [sys.executable, "-c", code], 100) for i, code in enumerate(sys.argv[3:])]
+list(LocalPool(ledger, grace_s=float(sys.argv[2])).run(jobs))
 """
 
 
@@ -156,7 +156,7 @@ def test_no_orphans_after_the_end_of_the_dispatcher(ledger: Ledger, tmp_path: Pa
     pids.touch()
     codes = [code.replace("FILE", repr(str(pids))) for code in (SLEEPER, STUBBORN, FAMILY)]
     dispatcher = subprocess.Popen(
-        [sys.executable, "-c", DISPATCHER, str(ledger.path), *codes], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", DISPATCHER, str(ledger.path), "0.2", *codes], stderr=subprocess.DEVNULL
     )
     workers = wait_for_pids(pids, 5)
     supervisors = [held.pid for held in ledger.leases()]
@@ -164,4 +164,38 @@ def test_no_orphans_after_the_end_of_the_dispatcher(ledger: Ledger, tmp_path: Pa
     dispatcher.send_signal(end)
     dispatcher.wait()
     assert_all_end(workers + supervisors)
+    assert ledger.leases() == []
+
+
+def test_the_kernel_ends_a_worker_whose_supervisor_dies(ledger: Ledger, tmp_path: Path) -> None:
+    """Also if nobody else can: the dispatcher is stopped meanwhile."""
+    pids = tmp_path / "pids"
+    pids.touch()
+    code = STUBBORN.replace("FILE", repr(str(pids)))
+    dispatcher = subprocess.Popen([sys.executable, "-c", DISPATCHER, str(ledger.path), "60", code])
+    workers = wait_for_pids(pids, 1)
+    (held,) = ledger.leases()
+    try:
+        dispatcher.send_signal(signal.SIGSTOP)
+        os.kill(held.pid, signal.SIGKILL)
+        assert_all_end(workers)
+    finally:
+        dispatcher.kill()
+        dispatcher.wait()
+
+
+def test_a_second_interrupt_ends_the_patience(ledger: Ledger, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.touch()
+    code = STUBBORN.replace("FILE", repr(str(pids)))
+    dispatcher = subprocess.Popen(
+        [sys.executable, "-c", DISPATCHER, str(ledger.path), "60", code], stderr=subprocess.DEVNULL
+    )
+    workers = wait_for_pids(pids, 1)
+    dispatcher.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert dispatcher.poll() is None and running(workers) == workers  # inside the first grace period
+    dispatcher.send_signal(signal.SIGINT)
+    dispatcher.wait(timeout=20)
+    assert_all_end(workers)
     assert ledger.leases() == []

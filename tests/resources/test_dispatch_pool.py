@@ -102,7 +102,7 @@ held = b"x" * (80 << 20)
 end_s = time.process_time() + 0.4
 while time.process_time() < end_s:
     pass
-time.sleep(1.5)
+time.sleep(1)
 if pid:
     os.waitpid(pid, 0)
 """
@@ -163,13 +163,13 @@ from pathlib import Path
 from nsl_resources.dispatch import LocalPool, WorkerJob
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 ledger = Ledger(HostProbe(HostBudget(1_000, 4)), Path(sys.argv[1]))
-jobs = [WorkerJob(f"{sys.argv[2]}-{i}", ["/bin/sleep", "0.05"], 100 + 150 * (i % 4)) for i in range(12)]
+jobs = [WorkerJob(f"{sys.argv[2]}-{i}", ["/bin/sleep", "0.05"], 100 + 150 * (i % 4)) for i in range(8)]
 assert all(result.is_success for result in LocalPool(ledger).run(jobs))
 """
 
 
 def test_pools_of_several_processes_share_one_budget(ledger: Ledger) -> None:
-    pools = [subprocess.Popen([sys.executable, "-c", SHARING, str(ledger.path), str(i)]) for i in range(3)]
+    pools = [subprocess.Popen([sys.executable, "-c", SHARING, str(ledger.path), str(i)]) for i in range(2)]
     seen: set[str] = set()
     while any(pool.poll() is None for pool in pools):
         leases = ledger.leases()
@@ -177,23 +177,23 @@ def test_pools_of_several_processes_share_one_budget(ledger: Ledger) -> None:
         assert sum(held.memory_mib for held in leases) <= 1_000
         assert sum(held.cores for held in leases) <= 4
         time.sleep(0.01)
-    assert [pool.returncode for pool in pools] == [0, 0, 0]
-    assert {label[0] for label in seen} == {"0", "1", "2"}
+    assert [pool.returncode for pool in pools] == [0, 0]
+    assert {label[0] for label in seen} == {"0", "1"}
     assert ledger.leases() == []
 
 
 def test_a_job_costs_the_dispatcher_little(pool: LocalPool) -> None:
     """Processor time of the dispatcher itself, which a busy machine does not inflate as it does elapsed time."""
-    jobs = [WorkerJob(str(i), ["/bin/true"], 100) for i in range(30)]
+    jobs = [WorkerJob(str(i), ["/bin/true"], 100) for i in range(20)]
     start_s = time.process_time()
     assert all(result.is_success for result in pool.run(jobs))
-    assert (time.process_time() - start_s) / 30 < 0.020
+    assert (time.process_time() - start_s) / 20 < 0.020
 
 
 def test_waiting_for_workers_costs_next_to_nothing(pool: LocalPool) -> None:
     start_s = time.process_time()
-    assert len(list(pool.run([shell("a", "sleep 2"), shell("b", "sleep 2")]))) == 2
-    assert time.process_time() - start_s < 0.4
+    assert len(list(pool.run([shell("a", "sleep 1"), shell("b", "sleep 1")]))) == 2
+    assert time.process_time() - start_s < 0.3
 
 
 def test_workers_survive_the_thread_that_started_them(pool: LocalPool, tmp_path: Path) -> None:

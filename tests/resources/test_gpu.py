@@ -29,6 +29,7 @@ from nsl_resources.gpu import (
     Wait,
     decide,
     default_ledger_path,
+    host_budget,
 )
 
 HOST = Device("host", "host", total_mib=10_000, headroom_mib=1_000, budget_mib=9_000, cores=8)
@@ -134,7 +135,7 @@ def test_nothing_starves_under_an_endless_stream_of_small_jobs() -> None:
     waiting = {0: request(0, 9_000, since_s=0.0)}
     running: dict[int, tuple[float, Lease]] = {}
     granted_at_s: dict[int, float] = {}
-    for now in range(400):
+    for now in range(200):
         waiting |= {k: request(k, chance.randint(500, 3_000), since_s=now) for k in (3 * now + 1, 3 * now + 2)}
         running = {k: v for k, v in running.items() if v[0] > now}
         decision = decide(waiting.values(), [held for _, held in running.values()], IDLE, now, ageing)
@@ -148,7 +149,7 @@ def test_nothing_starves_under_an_endless_stream_of_small_jobs() -> None:
                                           blocked_since_s=float(now))  # fmt: skip
         assert sum(held.memory_mib for _, held in running.values()) <= 9_000
     assert granted_at_s[0] <= 60 + 20 + 1  # patience, then the longest job, then the next look
-    assert len(granted_at_s) > 100
+    assert len(granted_at_s) > 50
 
 
 # ---- ledger
@@ -269,14 +270,14 @@ def test_a_waiter_that_leaves_takes_everything_with_it(ledger: Ledger) -> None:
 
 
 def test_no_double_grant_and_no_lost_lease_among_processes_that_die_at_random(tmp_path: Path) -> None:
-    """Sixteen processes acquire, release and die for four seconds; the log of each is checked independently.
+    """Sixteen processes acquire, release and die for three seconds; the log of each is checked independently.
 
     Each writes an event after it has acquired and before it releases (or dies), so the noted intervals lie inside the
     true ones: if their sum ever exceeds the budget, the ledger granted too much.
     """
     path, log = tmp_path / "ledger.sqlite", tmp_path / "events"
     ledger = Ledger(FixedProbe(), path)
-    crowd = subprocess.Popen([sys.executable, "-c", CROWD, str(path), str(log), "16", "4"])
+    crowd = subprocess.Popen([sys.executable, "-c", CROWD, str(path), str(log), "16", "3"])
     while crowd.poll() is None:
         leases = ledger.leases()
         assert sum(held.memory_mib for held in leases) <= 1_000
@@ -419,6 +420,14 @@ def test_the_host_keeps_headroom_and_cuts_a_budget_beyond_its_memory() -> None:
     assert device.cores == 3
     assert device.headroom_mib >= min(1_024, device.total_mib // 4)
     assert 0 < HostProbe().used_mib(device) < device.total_mib
+
+
+def test_a_budget_is_what_is_given_and_else_the_whole_host() -> None:
+    whole = host_budget()
+    assert whole.cores == host.host_cores()
+    assert whole.memory_mib == host.host_memory_mib() - host.headroom_mib(host.host_memory_mib())
+    assert host_budget(100, 3) == HostBudget(100, 3)
+    assert host_budget(memory_mib=10**9).memory_mib == whole.memory_mib
 
 
 def test_a_process_belongs_to_its_nearest_root() -> None:
