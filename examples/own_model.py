@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import MiniBatchNMF, non_negative_factorization
+from sklearn.decomposition import NMF, non_negative_factorization
 
 from nsl_assets.models import FitReport, log_normalised
 from nsl_assets.randomness import generator, integer_seed
@@ -24,9 +24,10 @@ class GeneProgrammes:
         self.n_programmes = n_programmes
 
     def fit(self, train: CountRows, validation: CountRows, *, seed: int) -> FitReport:
-        nmf = MiniBatchNMF(self.n_programmes, random_state=integer_seed("gene programmes", seed) % 2**32)
+        key = integer_seed("gene programmes", seed) % 2**32
+        nmf = NMF(self.n_programmes, tol=1e-2, random_state=key)
         self.programmes = nmf.fit(log_normalised(train.read())).components_
-        return FitReport(train.n_cells, n_parameters=self.programmes.size, steps=nmf.n_steps_)
+        return FitReport(train.n_cells, n_parameters=self.programmes.size, steps=nmf.n_iter_)
 
     def initialise(self, train: CountRows, *, seed: int) -> None:
         self.programmes = generator("gene programmes", seed).random((self.n_programmes, train.n_genes))

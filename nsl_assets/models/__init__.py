@@ -76,6 +76,6 @@ def needs_training(settings: ModelKind) -> bool:
 def depends_on_size(settings: ModelKind) -> bool:
     """Whether embeddings change with the training size; where not, only the largest size need be run.
 
-    False for oracle, embeddings, and the random projection of raw counts, which reads no training cell.
+    False for oracle, embeddings, and the random projection of raw counts, which learns nothing.
     """
     return settings.depends_on_size()

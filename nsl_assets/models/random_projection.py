@@ -34,7 +34,8 @@ class RandomProjection(LinearKind):
     """Name of this kind of model."""
     input: Literal["normalised", "raw"] = "normalised"
     """"normalised": log-normalised counts of the highly variable genes, standardised on the training cells.
-    "raw": counts of all genes as they are (the published supplement and code); nothing is learned then."""
+    "raw": counts of all genes as they are (the published supplement and code); nothing is learned then, and the
+    settings of highly variable genes are not used."""
     fixed_seed: int | None = Field(default=None, ge=0, lt=2**32)
     """None: the seed of the replicate draws the directions. A number: every replicate has the directions of
     `sklearn.random_projection.GaussianRandomProjection(random_state=...)`; the published code has 42."""
@@ -50,7 +51,7 @@ class RandomProjection(LinearKind):
         return replace(without_gram, disk_mib=weights_mib(n_chosen, self.n_components))
 
     def depends_on_size(self) -> bool:
-        """False for raw input, where no training cell is read."""
+        """False for raw input, where nothing is learned from training cells."""
         return self.input == "normalised"
 
 

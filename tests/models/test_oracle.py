@@ -11,6 +11,8 @@ from nsl_assets.tasks import SimulatedCells, open_task, write_auxiliary, write_d
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
+    (folder / "data").mkdir()
+    (folder / "auxiliary").mkdir()
     settings = SimulatedCells(n_cells=1500, n_genes=60, umis_per_cell=300, correlation=0.99)
     write_data(settings, folder / "data")
     write_auxiliary(settings, folder / "auxiliary")
