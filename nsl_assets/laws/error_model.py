@@ -1,14 +1,15 @@
 """How uncertain a fitted noise law is: the error model of a curve and what it allows a profile to rise by.
 
 Error model. A seed mean at a level deviates from the law by an independent error (misfit, thinning and
-training noise; one common variance, estimated from the residuals of the seed means) and by the mean of seed
-gains: every seed multiplies its whole curve by a factor, which no residual of the seed means can show. The
-variance of the gains comes from the differences between seeds (two-way decomposition, floored at zero).
+training noise; one common variance, estimated from the residuals of the seed means). On top, every seed has its
+own Imax and ū: its subsample, initialisation and probe serve all its levels, so its residuals are correlated,
+and no residual of the seed means shows it. How far seeds differ follows from linearised fits of each seed, less
+what independent errors explain (at least 0).
 
 An interval holds the values of a parameter whose profile sum of squares exceeds the minimum by at most
 ``s² (F(1, n_levels - 2) + ratio F(1, n_seeds - 1))``: F are quantiles of the F distribution, and ratio is the
-parameter's variance from seed gains over that from independent errors (Cochran's combination of two variances;
-Satterthwaite's held 85-93 %). With one seed, gains cannot be seen: the ratio is 0.
+parameter's variance from seeds over that from independent errors (Cochran's combination of two variances).
+With one seed, differences between seeds cannot be seen: the ratio is 0.
 """
 
 from dataclasses import dataclass
@@ -25,37 +26,50 @@ SMALLEST_SD_BITS: Final = 1e-6
 """Residuals below this are rounding errors."""
 
 
-@dataclass(frozen=True)
-class Gain:
-    """Between-seed factor on the whole curve."""
+@dataclass(frozen=True, eq=False)
+class SeedScatter:
+    """How far the seeds' own (Imax, ln ū) differ, beyond independent errors."""
 
-    variance: float
-    """Variance of the factor between seeds, relative to the curve; 0 where it cannot be seen."""
+    covariance: FloatArray
+    """Method-of-moments covariance between seeds, (2, 2); a direction may come out negative: then it counts 0."""
     n_seeds: int
 
-    @property
-    def variance_of_mean(self) -> float:
-        """Variance of the mean factor over the seeds."""
-        return self.variance / self.n_seeds
+    def variance_of_mean(self, contrast: FloatArray) -> float:
+        """Variance, from seeds, of the mean over seeds of a quantity with this gradient (2,)."""
+        return max(float(contrast @ self.covariance @ contrast), 0.0) / self.n_seeds
 
 
-NO_GAIN: Final = Gain(0.0, 1)
+NO_SCATTER: Final = SeedScatter(np.zeros((2, 2)), 1)
 
 
-def seed_gain(levels: Levels, fitted_bits: FloatArray) -> Gain:
-    """Variance component of seeds that multiply their curve by a factor (method of moments, at least 0)."""
-    deviations = (levels.by_seed_bits - levels.mean_bits[:, None]).T
-    deviations = deviations[np.isfinite(deviations).sum(axis=1) > 1]
+def seed_scatter(levels: Levels, slopes: FloatArray) -> SeedScatter:
+    """Differences between seeds by linearised fits of each; ``slopes`` (n_levels, 2) are those of the fitted law.
+
+    Levels with one seed and seeds with fewer than three such levels tell nothing and are left out.
+    """
+    deviations = _deviations(levels.by_seed_bits)
     measured = np.isfinite(deviations)
-    shape = np.where(measured, fitted_bits, 0.0)
-    power = (shape**2).sum(axis=1)
-    n_seeds, free = len(deviations), int(measured.sum() - measured.any(axis=0).sum() - len(deviations) + 1)
-    if n_seeds < 2 or free < 1 or not (power > 0).all():
-        return NO_GAIN
-    gains = (shape * np.nan_to_num(deviations)).sum(axis=1) / power
-    within = (np.nan_to_num(deviations - gains[:, None] * shape) ** 2).sum() / free
-    between = (power * gains**2).sum() / (n_seeds - 1)
-    return Gain(float(max(between - within, 0.0) / power.mean()), n_seeds)
+    n_seeds = deviations.shape[1]
+    free = int(measured.sum() - measured.any(axis=1).sum()) - 2 * (n_seeds - 1)
+    if n_seeds < 2 or free < 1:
+        return NO_SCATTER
+    inverses = [np.linalg.pinv(slopes[rows]) for rows in measured.T]
+    shifts = [
+        inverse @ deviations[rows, seed] for seed, (inverse, rows) in enumerate(zip(inverses, measured.T, strict=True))
+    ]
+    unexplained = deviations - slopes @ np.transpose(shifts)
+    by_chance = np.mean([inverse @ inverse.T for inverse in inverses], axis=0) * np.nansum(unexplained**2) / free
+    return SeedScatter(np.cov(np.transpose(shifts)) - by_chance, n_seeds)
+
+
+def _deviations(by_seed_bits: FloatArray) -> FloatArray:
+    """Deviations of the seeds from the mean of their level, (n_levels, n_comparable_seeds); NaN where untold."""
+    is_shared = np.isfinite(by_seed_bits).sum(axis=1) > 1
+    table = np.where(is_shared[:, None], by_seed_bits, np.nan)
+    table = table[:, np.isfinite(table).sum(axis=0) > 2]
+    counts = np.isfinite(table).sum(axis=1)
+    means = np.nansum(table, axis=1) / np.maximum(counts, 1)
+    return np.asarray(table - means[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +78,7 @@ class ErrorModel:
 
     points: Points
     optimum: Optimum
-    gain: Gain
+    scatter: SeedScatter
     confidence: float
 
     @cached_property
@@ -90,29 +104,28 @@ class ErrorModel:
             return np.full((2, 2), np.inf)
         return np.asarray(self.residual_variance * np.linalg.inv(information))
 
-    @cached_property
-    def shift_per_gain(self) -> FloatArray:
-        """By how much (Imax, ln ū) move when the whole curve is multiplied by 1 + gain, per gain; (2,)."""
-        return np.asarray(np.linalg.pinv(self.slopes) @ self.optimum.at(self.points.depth))
-
     @property
     def covariance(self) -> FloatArray:
-        """Covariance of (Imax, ln ū) from independent errors and seed gains, (2, 2)."""
-        from_gains = self.gain.variance_of_mean * np.outer(self.shift_per_gain, self.shift_per_gain)
-        return np.asarray(self.residual_covariance + from_gains)
+        """Covariance of (Imax, ln ū) from independent errors and from seeds, (2, 2)."""
+        return np.asarray(self.residual_covariance + _positive_part(self.scatter.covariance) / self.scatter.n_seeds)
 
     def threshold(self, contrast: FloatArray) -> float:
         """Allowed excess of the profile sum of squares, bits², for a parameter with this gradient (2,)."""
         from scipy.special import fdtri
 
         allowed = fdtri(1, self.degrees_of_freedom, self.confidence)
-        ratio = self._gain_over_residual_variance(contrast)
+        ratio = self._seed_over_residual_variance(contrast)
         if ratio > 0:
-            allowed += ratio * fdtri(1, self.gain.n_seeds - 1, self.confidence)
+            allowed += ratio * fdtri(1, self.scatter.n_seeds - 1, self.confidence)
         return float(self.residual_variance * allowed)
 
-    def _gain_over_residual_variance(self, contrast: FloatArray) -> float:
+    def _seed_over_residual_variance(self, contrast: FloatArray) -> float:
         inverse = np.linalg.pinv(self.slopes.T @ self.slopes)
         residual = self.residual_variance * float(contrast @ inverse @ contrast)
-        between = self.gain.variance_of_mean * float(contrast @ self.shift_per_gain) ** 2
-        return between / residual if residual > 0 else 0.0
+        return self.scatter.variance_of_mean(contrast) / residual if residual > 0 else 0.0
+
+
+def _positive_part(covariance: FloatArray) -> FloatArray:
+    """The nearest covariance without negative variances, (2, 2)."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nsl_assets.laws.curve import Curve, Levels, levels_of
-from nsl_assets.laws.error_model import NO_GAIN, ErrorModel, seed_gain
+from nsl_assets.laws.equations import law_slopes
+from nsl_assets.laws.error_model import NO_SCATTER, ErrorModel, seed_scatter
 from nsl_assets.laws.flags import flags_of
 from nsl_assets.laws.intervals import intervals_of
 from nsl_assets.laws.quality import quality_of
@@ -44,8 +45,8 @@ class NoiseLawFit:
     r2_points: float
     residual_sd_bits: float
     """Of the fitted points around the law: seed means (corrected) or raw points (published)."""
-    seed_gain_sd: float
-    """Standard deviation between seeds of a factor on the whole curve; 0 where none is seen."""
+    imax_sd_between_seeds_bits: float
+    """How far seeds differ in Imax beyond independent errors; 0 where that cannot be seen."""
     residual_autocorrelation: float
     """Lag-1 autocorrelation of the residuals of the seed means, shallowest level first."""
     lack_of_fit_p: float | None
@@ -65,8 +66,8 @@ def fit_noise_law(curve: Curve, settings: LawSettings, *, ceiling_bits: float | 
     """Fits Eq. 1 by least squares, every local minimum followed up.
 
     Corrected: each level counts once, by its seed mean; intervals by profile likelihood, with a variance
-    component for seeds that scale their whole curve (see ``error_model``; two or more seeds are needed to see
-    it). Published: all raw points pooled as independent, ± 1 σ without covariance. ``ceiling_bits`` is H(Y).
+    component for seeds that differ in Imax or ū (see ``error_model``; two or more seeds are needed to see it).
+    Published: all raw points pooled as independent, ± 1 σ without covariance. ``ceiling_bits`` is H(Y).
     Doubtful fits are flagged, never refused; raises MeasurementError with fewer than 3 levels.
     """
     levels = levels_of(curve, keep_repeats=settings.used_interval == "one_sigma_published")
@@ -75,13 +76,14 @@ def fit_noise_law(curve: Curve, settings: LawSettings, *, ceiling_bits: float | 
 
 
 def error_model_of(curve: Curve, levels: Levels, interval: Interval, confidence: float) -> ErrorModel:
-    """The best fit with its error model: seed means and seed gains, or raw points pooled as published."""
+    """The best fit with its error model: seed means and seed differences, or raw points pooled as published."""
     if interval == "one_sigma_published":
         pooled = Points(curve.depth, curve.mi_bits)
-        return ErrorModel(pooled, least_squares_optimum(pooled), NO_GAIN, confidence)
+        return ErrorModel(pooled, least_squares_optimum(pooled), NO_SCATTER, confidence)
     points = Points(levels.depth, levels.mean_bits)
     optimum = least_squares_optimum(points)
-    return ErrorModel(points, optimum, seed_gain(levels, optimum.at(levels.depth)), confidence)
+    slopes = law_slopes(points.log_depth, optimum.imax_bits, optimum.log_ubar)
+    return ErrorModel(points, optimum, seed_scatter(levels, slopes), confidence)
 
 
 def _summary(levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_bits: float | None) -> NoiseLawFit:
@@ -110,7 +112,7 @@ def _summary(levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_b
         r2_seed_means=quality.r2_seed_means,
         r2_points=quality.r2_points,
         residual_sd_bits=float(np.sqrt(optimum.sum_of_squares / model.degrees_of_freedom)),
-        seed_gain_sd=float(np.sqrt(model.gain.variance)),
+        imax_sd_between_seeds_bits=float(np.sqrt(max(model.scatter.covariance[0, 0], 0))),
         residual_autocorrelation=quality.residual_autocorrelation,
         lack_of_fit_p=quality.lack_of_fit_p,
         n_points=levels.n_points,
