@@ -70,7 +70,7 @@ def philox4x32(x0: U64, x1: U64, x2: U64, x3: U64, key0: U64, key1: U64) -> tupl
 
 
 @inlined
-def _random_words(cell_key: U64, gene_key: U64, key: U64, block: U64) -> tuple[U64, U64]:
+def random_words(cell_key: U64, gene_key: U64, key: U64, block: U64) -> tuple[U64, U64]:
     """Two 64-bit words of one cell, gene and block; block 0 serves small counts, the others large ones.
 
     The four counter words are the cell's and the gene's key, low halves first: what depends on the cell alone
@@ -89,10 +89,10 @@ def _look_up(gene_keys: Words, genes: npt.NDArray[np.int32], words: Words) -> No
 
 
 @compiled
-def _randomise(words: Words, cell_key: U64, key: U64) -> None:
+def randomise(words: Words, cell_key: U64, key: U64) -> None:
     """Turn gene keys into the random words of one cell. Alone in its loop, so that it vectorises."""
     for i in range(words.size):
-        words[i] = _random_words(cell_key, words[i], key, U64(0))[0]
+        words[i] = random_words(cell_key, words[i], key, U64(0))[0]
 
 
 @compiled
@@ -167,7 +167,7 @@ def _rejection(n: int, p: float, cell_key: U64, gene_key: U64, key: U64) -> int:
     mode, odds, block = floor((n + 1) * p), p / (1.0 - p), U64(0)
     while True:
         block += U64(1)
-        first, second = _random_words(cell_key, gene_key, key, block)
+        first, second = random_words(cell_key, gene_key, key, block)
         u, v = _unit(first) - 0.5, _unit(second)
         near_edge = 0.5 - abs(u)
         k = floor((2.0 * a / near_edge + b) * u + centre)
@@ -184,13 +184,27 @@ def _large_draw(count: int, level: float, cell_key: U64, gene_key: U64, key: U64
     """Molecules kept of a count that no table holds: the rarer outcome, kept or lost, is drawn."""
     p = min(level, 1.0 - level)
     if count * p < _INVERSION_BELOW:
-        drawn = _inversion(count, p, _unit(_random_words(cell_key, gene_key, key, U64(1))[0]))
+        drawn = _inversion(count, p, _unit(random_words(cell_key, gene_key, key, U64(1))[0]))
     else:
         drawn = _rejection(count, p, cell_key, gene_key, key)
     return drawn if level <= 0.5 else count - drawn
 
 
-@compiled
+def _array(item: numba.types.Type, n_dimensions: int = 1, *, is_input: bool = True) -> numba.types.Array:
+    return numba.types.Array(item, n_dimensions, "C", readonly=is_input)
+
+
+_COUNTS, _GENES, _PLACES, _KEYS = (
+    _array(item) for item in (numba.uint32, numba.int32, numba.int64, numba.uint64)
+)
+_SIGNATURE: Final = numba.int64(
+    *(_COUNTS, _GENES, _PLACES, _KEYS, _KEYS, numba.uint64, numba.float64, _array(numba.uint64, 2)),
+    *(_array(item, is_input=False) for item in (numba.uint32, numba.int32, numba.int64)),
+)
+"""Given so that there is one machine code for arrays that may be written to and for those that may not."""
+
+
+@numba.njit(_SIGNATURE, nogil=True, cache=True)
 def thin_rows(
     counts: npt.NDArray[np.uint32],
     genes: npt.NDArray[np.int32],
@@ -218,7 +232,7 @@ def thin_rows(
         for start in range(starts[row], starts[row + 1], _BLOCK_ENTRIES):
             stop = min(start + _BLOCK_ENTRIES, starts[row + 1])
             _look_up(gene_keys, genes[start:stop], words)
-            _randomise(words[: stop - start], cell_keys[row], key)
+            randomise(words[: stop - start], cell_keys[row], key)
             for i in range(_survivors(words, counts[start:stop], none_kept, places)):
                 entry = start + places[i]
                 count, gene = int(counts[entry]), genes[entry]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsl_assets.errors import InputError
+from nsl_assets.noise.levels import require_level
 from nsl_assets.noise.thinning import thin
 from nsl_assets.randomness import identity_keys
 from nsl_assets.tasks import BLOCK_ROWS, CountStore, write_counts
@@ -55,6 +56,7 @@ def write_noised(
 
     Raises InputError for names that are not one each or not unique, and for whatever `thin` refuses.
     """
+    require_level(level)
     cell_keys = _unique_keys(cell_names, source.shape[0], "cell")
     gene_keys = _unique_keys(gene_names, source.shape[1], "gene")
 

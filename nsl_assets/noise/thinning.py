@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Keys = npt.NDArray[np.uint64]
-Part = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 LARGEST_COUNT: Final = 2**32 - 1
-_PART_ENTRIES: Final = 256 * 1024  # of one call of the kernel: its scratch arrays stay in the cache
+_PARTS_PER_THREAD: Final = 4  # a thread that is held up leaves its parts to the others
 
 
 def thin(
@@ -59,21 +58,22 @@ def thin(
     _require_keys(counts.shape, cell_keys, gene_keys)
     counts = raw_counts(counts)
     if level == 1.0:
-        return counts.copy()
-    key = np.uint64(int.from_bytes(key_digest("binomial_thinning", int(seed), level), "little"))
-
-    def thin_part(rows: slice) -> Part:
-        return _thin_rows(counts, rows, level=level, key=key, cell_keys=cell_keys[rows], gene_keys=gene_keys)
-
-    parts = _parts(counts.indptr)
+        return _without_zeros(counts)
+    kernel = _Kernel(counts, level, stream_key(seed, level), cell_keys, gene_keys)
+    parts = _parts(counts.indptr, 1 if n_threads <= 1 else _PARTS_PER_THREAD * n_threads)
     if n_threads <= 1:
-        return _joined([thin_part(rows) for rows in parts], counts.shape)
+        return kernel.joined(parts, [kernel.thin_part(rows) for rows in parts])
     with ThreadPoolExecutor(n_threads) as pool:
-        return _joined(list(pool.map(thin_part, parts)), counts.shape)
+        return kernel.joined(parts, list(pool.map(kernel.thin_part, parts)))
+
+
+def stream_key(seed: int, level: float) -> np.uint64:
+    """64-bit key of the random stream of one seed at one level."""
+    return np.uint64(int.from_bytes(key_digest("binomial_thinning", int(seed), float(level)), "little"))
 
 
 def raw_counts(counts: csr_array) -> csr_array:
-    """A copy-on-need of counts as uint32 with sorted, unique indices and no explicit zeros.
+    """The same counts as uint32 with sorted, unique indices; copied only where something has to change.
 
     Raises InputError where a value is not a whole number between 0 and 2^32 - 1.
     """
@@ -84,12 +84,17 @@ def raw_counts(counts: csr_array) -> csr_array:
         rows = rows.astype(np.float64 if rows.dtype.kind == "f" else np.int64)
         rows.sum_duplicates()
     data = _as_uint32(rows.data)
-    if data is rows.data and (data.size == 0 or data.min() > 0):
+    if data is rows.data:
         return rows
-    rows = csr_array((data, rows.indices, rows.indptr), shape=rows.shape, copy=True)
-    rows.eliminate_zeros()
+    rows = csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
     rows.has_canonical_format = True
     return rows
+
+
+def _without_zeros(counts: csr_array) -> csr_array:
+    copy = counts.copy()
+    copy.eliminate_zeros()
+    return copy
 
 
 def _as_uint32(data: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
@@ -115,44 +120,64 @@ def _require_keys(shape: tuple[int, int], cell_keys: Keys, gene_keys: Keys) -> N
         )
 
 
-def _parts(indptr: npt.NDArray[Any]) -> list[slice]:
+def _parts(indptr: npt.NDArray[Any], n_parts: int) -> list[slice]:
     """Ranges of rows that hold about equally many entries; together they are all rows."""
-    ends = np.searchsorted(indptr, np.arange(_PART_ENTRIES, indptr[-1], _PART_ENTRIES))
+    ends = np.searchsorted(indptr, np.linspace(0, indptr[-1], n_parts + 1)[1:-1])
     bounds = np.unique(np.concatenate([[0], ends, [indptr.size - 1]]))
     return [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
 
 
-def _thin_rows(
-    counts: csr_array, rows: slice, *, level: float, key: np.uint64, cell_keys: Keys, gene_keys: Keys
-) -> Part:
-    from nsl_assets.noise.kernel import thin_rows
+class _Kernel:
+    """One matrix being thinned: what goes into the compiled kernel, and room for what comes out.
 
-    first, last = counts.indptr[rows.start], counts.indptr[rows.stop]
-    kept_counts, kept_genes = np.empty(last - first, np.uint32), np.empty(last - first, np.int32)
-    kept_lengths = np.empty(rows.stop - rows.start, np.int64)
-    n_kept = thin_rows(
-        counts.data[first:last],
-        counts.indices[first:last].astype(np.int32, copy=False),
-        (counts.indptr[rows.start : rows.stop + 1] - first).astype(np.int64),
-        cell_keys,
-        gene_keys,
-        key,
-        level,
-        binomial_thresholds(level),
-        kept_counts,
-        kept_genes,
-        kept_lengths,
-    )
-    return kept_counts[:n_kept].copy(), kept_genes[:n_kept].copy(), kept_lengths
+    There is room for all entries; what is not needed is never touched, so that it costs no memory.
+    """
 
+    def __init__(
+        self, counts: csr_array, level: float, key: np.uint64, cell_keys: Keys, gene_keys: Keys
+    ) -> None:
+        self._counts = np.ascontiguousarray(counts.data)
+        self._genes = np.ascontiguousarray(counts.indices, dtype=np.int32)
+        self._starts = counts.indptr.astype(np.int64)
+        self._cell_keys = np.ascontiguousarray(cell_keys, dtype=np.uint64)
+        self._gene_keys = np.ascontiguousarray(gene_keys, dtype=np.uint64)
+        self._shape, self._level, self._key = counts.shape, level, key
+        self._kept_counts = np.empty(self._counts.size, np.uint32)
+        self._kept_genes = np.empty(self._counts.size, np.int32)
+        self._kept_lengths = np.zeros(counts.shape[0], np.int64)
 
-def _joined(parts: list[Part], shape: tuple[int, int]) -> csr_array:
-    from scipy.sparse import csr_array
+    def thin_part(self, rows: slice) -> int:
+        """Thin some rows into the front of their own room; returns the number of entries left."""
+        from nsl_assets.noise.kernel import thin_rows
 
-    kept_counts, kept_genes, lengths = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(
-        np.int64 if kept_counts.size > 2**31 - 1 else np.int32
-    )
-    thinned = csr_array((kept_counts, kept_genes, indptr), shape=shape)
-    thinned.has_canonical_format = True
-    return thinned
+        starts = self._starts[rows.start : rows.stop + 1]
+        room = slice(starts[0], starts[-1])
+        return thin_rows(
+            self._counts[room],
+            self._genes[room],
+            starts - starts[0],
+            self._cell_keys[rows],
+            self._gene_keys,
+            self._key,
+            self._level,
+            binomial_thresholds(self._level),
+            self._kept_counts[room],
+            self._kept_genes[room],
+            self._kept_lengths[rows],
+        )
+
+    def joined(self, parts: list[slice], n_kept: list[int]) -> csr_array:
+        """Move the results of the parts together."""
+        from scipy.sparse import csr_array
+
+        end = 0
+        for rows, n in zip(parts, n_kept, strict=True):
+            start = self._starts[rows.start]
+            for array in (self._kept_counts, self._kept_genes):
+                array[end : end + n] = array[start : start + n]
+            end += n
+        indptr = np.concatenate([[0], np.cumsum(self._kept_lengths)])
+        indptr = indptr.astype(np.int32 if end <= np.iinfo(np.int32).max else np.int64)
+        thinned = csr_array((self._kept_counts[:end], self._kept_genes[:end], indptr), shape=self._shape)
+        thinned.has_canonical_format = True
+        return thinned
