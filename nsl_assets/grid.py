@@ -21,6 +21,7 @@ from nsl_assets import noise
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
 from nsl_assets.models import estimate_cost
+from nsl_assets.probing import EstimatorName
 from nsl_assets.study import GridCell, Machine, Study, definition_text
 from nsl_assets.tasks import Task, TaskSettings, open_task, write_auxiliary, write_data
 from nsl_assets.worker import WorkerOrder
@@ -267,7 +268,7 @@ class Measuring:
         )
 
     def _measurement_row(
-        self, cell: GridCell, hashes: CellHashes, model: ModelHashes, estimator: str
+        self, cell: GridCell, hashes: CellHashes, model: ModelHashes, estimator: EstimatorName
     ) -> MeasurementRow:
         artifacts, digest = self.platform.artifacts, model.measurement[estimator]
         record = self._record(digest)

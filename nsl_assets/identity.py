@@ -8,10 +8,11 @@ from functools import lru_cache
 
 from nsl_assets import noise, probing
 from nsl_assets.models import model_identity
+from nsl_assets.probing import EstimatorName
 from nsl_assets.settings import Settings
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import TaskSettings, auxiliary_identity, data_identity
-from nsl_resources.artifacts import content_hash
+from nsl_resources.artifacts import Json, content_hash
 
 
 class ModelHashes(Settings):
@@ -19,7 +20,7 @@ class ModelHashes(Settings):
 
     model: str
     embedding: str
-    measurement: dict[str, str]
+    measurement: dict[EstimatorName, str]
     """By estimator."""
 
 
@@ -52,7 +53,7 @@ def auxiliary_hash(task: TaskSettings) -> str:
 
 def noised_hash(study: Study, task: str, level: float, seed: int) -> str:
     """Thinned counts. Level 1 is the measured data itself, once for all seeds."""
-    parts = {
+    parts: dict[str, Json] = {
         "data": data_hash(study.tasks[task]),
         "noise": study.noise.kind,
         "code_version": noise.CODE_VERSION,
@@ -90,7 +91,7 @@ def _model_hashes(study: Study, cell: GridCell, noised: str, auxiliary: str, n_c
                 "embedding": embedding,
                 "auxiliary": auxiliary,
                 "code_version": probing.CODE_VERSION,
-                "settings": getattr(study.probing, estimator).identity(),
+                "settings": probing.estimator_identity(study.probing, estimator),
                 "seed": cell.seed,
             },
         )

@@ -32,6 +32,7 @@ class Progress:
     def begin(self, total: int) -> None:
         """Start (again) with this much work ahead, unless this run is a part of counted work."""
         if self.is_overall:
+            self._started = self._started if self.done else self.clock()
             return
         self.total, self.done, self.reused, self.failed = total, 0, 0, 0
         self._started, self._said = self.clock(), float("-inf")

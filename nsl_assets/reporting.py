@@ -38,9 +38,9 @@ def picture_of(fitted: FittedCurve) -> bytes | None:
 def law_table(name: str, fitted: list[FittedCurve]) -> str:
     """The fitted laws as a plain-text table; a curve without a law says why."""
     rows = [
-        report.law_row(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit)
+        report.LawRow(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit)
         for one in fitted
-        if one.fit
+        if one.fit is not None
     ]
     problems = [f"{one.measured.title}: {one.problem}" for one in fitted if one.fit is None]
     return "\n".join([report.law_table(rows), *problems])
@@ -87,13 +87,19 @@ def _write_picture(folder: Path, fitted: FittedCurve) -> Path:
 
 
 def _largest(task: str, fitted: list[FittedCurve]) -> list[FittedCurve]:
-    """The fitted curves of a task at the largest training size of each model."""
+    """The fitted curves of a task, each model at its largest training size."""
     of_task = [one for one in fitted if one.measured.task == task and one.fit is not None]
     largest = {one.measured.model: one for one in sorted(of_task, key=lambda one: one.measured.n_cells)}
     return list(largest.values())
 
 
 def _write_overview(folder: Path, task: str, fitted: list[FittedCurve]) -> Path:
-    path = folder / f"{task}.png"
-    atomic_write_bytes(path, report.study_figure(_largest(task, fitted), title=task))
+    path, largest = folder / f"{task}.png", _largest(task, fitted)
+    picture = report.study_figure(
+        {one.measured.model: (one.measured.curve, one.fit) for one in largest if one.fit is not None},
+        title=task,
+        truth=largest[0].measured.truth,
+        ceiling_bits=largest[0].measured.ceiling_bits,
+    )
+    atomic_write_bytes(path, picture)
     return path

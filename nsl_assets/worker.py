@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -106,7 +107,7 @@ class CellWork:
                 group=None if self.task.group is None else self.task.group[probe[observed]],
             )
             record = {
-                "estimate": estimate.to_json(),
+                "estimate": asdict(estimate),
                 "depth": self.depth,
                 "fit": facts,
                 "versions": self.versions,

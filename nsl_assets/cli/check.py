@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nsl_assets.cli.output import show, show_json
+from nsl_assets.study import parse_settings
 from nsl_assets.tasks import H5adTask, inspect
 
 MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
@@ -10,7 +11,7 @@ MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERR
 
 def check_file(file: Path, auxiliary: str, layer: str | None, group: str | None, *, as_json: bool) -> int:
     """Print the findings; 1 where the file cannot be used, else 0."""
-    findings = inspect(H5adTask(path=file, auxiliary=auxiliary, layer=layer, group=group))
+    findings = inspect(parse_settings(H5adTask, {"path": file, "auxiliary": auxiliary, "layer": layer, "group": group}))
     can_run = all(finding.level != "error" for finding in findings)
     if as_json:
         listed = [{"level": f.level, "topic": f.topic, "message": f.message} for f in findings]

@@ -9,7 +9,7 @@ from typing import Any
 from nsl_assets.errors import InputError, StudyError
 from nsl_assets.noise import geometric_levels
 from nsl_assets.study import Project, Study, parse_project
-from nsl_assets.tasks import H5adTask, inspect, outline
+from nsl_assets.tasks import inspect, outline
 
 DEFAULT_MODELS = ("random_projection", "pca")
 LOWEST_LEVEL = 0.025
@@ -42,16 +42,12 @@ def study_name(request: Request) -> str:
 
 
 def derive(request: Request) -> tuple[str, dict[str, Any]]:
-    """Name and content of the study. Raises InputError with every problem of the file, before any work."""
-    task = {"kind": "h5ad", "path": str(request.h5ad.expanduser().resolve()), "auxiliary": request.auxiliary}
-    task |= {key: value for key, value in (("layer", request.layer), ("group", request.group)) if value}
-    problems = [finding.message for finding in inspect(H5adTask.model_validate(task)) if finding.level == "error"]
-    if problems:
-        raise InputError("\n".join(problems))
+    """Name and content of the study. InputError with every problem of the file, StudyError for a wrong option."""
+    name, task = study_name(request), _task(request)
     content = {
         "description": f"{request.h5ad.name}, about {request.auxiliary}",
         "protocol": request.protocol,
-        "sizes": sizes(outline(H5adTask.model_validate(task)).n_train_pool, request.n_sizes),
+        "sizes": [SMALLEST_SIZE],
         "n_seeds": request.n_seeds,
         "tasks": {"cells": task},
         "models": {model: {"kind": model} for model in request.models},
@@ -60,7 +56,18 @@ def derive(request: Request) -> tuple[str, dict[str, Any]]:
             "levels": list(geometric_levels(request.n_levels, LOWEST_LEVEL)),
         },
     }
-    return study_name(request), content
+    # Options first, they cost nothing; then the file, all of its problems at once.
+    settings = parse_project({"studies": {name: content}}).study(name).tasks["cells"]
+    problems = [finding.message for finding in inspect(settings) if finding.level == "error"]
+    if problems:
+        raise InputError("\n".join(problems))
+    return name, content | {"sizes": sizes(outline(settings).n_train_pool, request.n_sizes)}
+
+
+def _task(request: Request) -> dict[str, str]:
+    path = str(request.h5ad.expanduser().resolve())
+    given = {"path": path, "auxiliary": request.auxiliary, "layer": request.layer, "group": request.group}
+    return {"kind": "h5ad", **{key: value for key, value in given.items() if value is not None}}
 
 
 def sizes(n_pool: int, n_sizes: int) -> list[int]:

@@ -1,10 +1,12 @@
 """What runs by itself: laws, results and report, whenever something upstream changes. Training never does."""
 
+from typing import Any
+
 import dagster as dg
 
 # `eager()` waits until no dependency is missing, so one failed cell would keep every law from being fitted.
 # Laws are fitted to incomplete curves, which they flag: so any update will do.
-WHEN_ANYTHING_UPSTREAM_CHANGES = (
+WHEN_ANYTHING_UPSTREAM_CHANGES: dg.AutomationCondition[Any] = (
     dg.AutomationCondition.any_deps_updated().since_last_handled() & ~dg.AutomationCondition.in_progress()
 ).with_label("when anything upstream changes")
 

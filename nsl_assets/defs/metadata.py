@@ -77,7 +77,7 @@ def law_metadata(fitted: FittedCurve, picture: bytes | None) -> Metadata:
         "ubar_umis_per_cell": dg.MetadataValue.float(fit.ubar),
         "ubar_interval": dg.MetadataValue.text(f"{fit.ubar_low:.4g} – {fit.ubar_high:.4g}"),
         "target_depth_umis_per_cell": dg.MetadataValue.float(fit.target_depth),
-        "target_fraction": dg.MetadataValue.float(fit.target_fraction),
+        "target": dg.MetadataValue.text(fit.target_label),
         "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
         "r2_points": dg.MetadataValue.float(fit.r2_points),
         "n_points": dg.MetadataValue.int(fit.n_points),

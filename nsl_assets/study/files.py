@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from nsl_assets.errors import StudyError
 from nsl_assets.study.rendering import render_study
-from nsl_assets.study.types import Project, Study
+from nsl_assets.study.types import Project, SettingsT, Study
 from nsl_resources.artifacts import atomic_write_text
 
 PROJECT_FILE = "dagster_project.toml"
@@ -49,7 +49,7 @@ def load_project(root: Path | None = None, storage: Path | None = None) -> Proje
     origin: dict[str, Path] = {}
     saved = sorted((storage / "studies").glob("*.toml")) if storage.is_dir() else []
     for path in [root / PROJECT_FILE, *saved]:
-        content = _read(path)
+        content = read_project_file(path)
         for name, study in content.pop("studies", {}).items():
             if name in origin:
                 raise StudyError(f"study '{name}' is in {origin[name]} and in {path}: rename or remove one.")
@@ -65,6 +65,14 @@ def parse_project(content: Mapping[str, Any], origin: Mapping[str, Path] | None 
         return Project.model_validate(content)
     except ValidationError as error:
         raise StudyError(explain(error, origin or {})) from None
+
+
+def parse_settings(kind: type[SettingsT], content: Mapping[str, Any]) -> SettingsT:
+    """Type the settings of one room; the error of a mistake names field, value and what is allowed."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(explain(error, {})) from None
 
 
 def save_study(name: str, content: Mapping[str, Any], storage: Path, *, header: str = "") -> Path:
@@ -93,7 +101,8 @@ def explain(error: ValidationError, origin: Mapping[str, Path]) -> str:
     return "\n".join(lines)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_project_file(path: Path) -> dict[str, Any]:
+    """The tables of one study file. StudyError where it is missing or is not TOML."""
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -105,17 +114,33 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _with_absolute_paths(study: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Resolve `path` of the tasks against the folder of the file that names them."""
+    """Resolve the paths of tasks and models against the folder of the file that names them."""
     resolved = dict(study)
-    if isinstance(tasks := study.get("tasks"), dict):
-        resolved["tasks"] = {name: _absolute(task, folder) for name, task in tasks.items()}
+    for part, absolute in (("tasks", _absolute_task), ("models", _absolute_model)):
+        if isinstance(named := study.get(part), dict):
+            resolved[part] = {name: absolute(one, folder) for name, one in named.items()}
     return resolved
 
 
-def _absolute(task: Any, folder: Path) -> Any:
+def _absolute_task(task: Any, folder: Path) -> Any:
     if isinstance(task, dict) and isinstance(task.get("path"), str):
-        return {**task, "path": str(folder / Path(task["path"]).expanduser())}
+        return {**task, "path": _absolute(task["path"], folder)}
     return task
+
+
+def _absolute_model(model: Any, folder: Path) -> Any:
+    if not isinstance(model, dict):
+        return model
+    resolved = dict(model)
+    if ".py:" in str(model.get("class_path", "")):
+        resolved["class_path"] = _absolute(model["class_path"], folder)
+    if isinstance(files := model.get("files"), dict):
+        resolved["files"] = {level: _absolute(str(path), folder) for level, path in files.items()}
+    return resolved
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str(folder / Path(path).expanduser())
 
 
 def _plain(value: Any) -> Any:

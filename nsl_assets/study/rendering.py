@@ -11,6 +11,36 @@ from nsl_assets.settings import Settings
 from nsl_assets.study.types import Project, Study
 
 WIDTH = 108
+HEADER = """\
+# The studies of this project. Read by nsl_assets/study and by nothing else: it is not a file of Dagster's.
+#
+# Every field stands here with what it means; a field that is commented out has the value shown. At the end, commented
+# out, a study of your own file with the other kinds of models. `nsl init` writes one for your data under
+# storage/studies/, which is read as well. A mistake is answered with the field, the value and what is allowed.
+# After a change of the fields: .venv/bin/python -m nsl_assets.study
+"""
+EXAMPLE: dict[str, Any] = {
+    "description": "My cells: the proteins on their surface, seen by three kinds of models",
+    "owners": ["team:lab"],
+    "sizes": [1_000, 4_000],
+    "n_seeds": 3,
+    "tasks": {
+        "proteins": {
+            "kind": "h5ad",
+            "path": "my_cells.h5ad",
+            "layer": "counts",
+            "auxiliary": "obsm:protein",
+            "group": "donor",
+        }
+    },
+    "models": {
+        "random_projection": {"kind": "random_projection"},
+        "made_elsewhere": {"kind": "embeddings", "files": {"1.0": "full.npy", "0.1": "tenth.npy"}},
+        "my_own": {"kind": "custom", "class_path": "my_model.py:MyModel"},
+    },
+    "noise": {"kind": "binomial_thinning", "levels": [1.0, 0.1]},
+}
+"""The study that `dagster_project.toml` shows commented out."""
 
 
 def render_study(name: str, study: Study) -> str:
@@ -19,10 +49,11 @@ def render_study(name: str, study: Study) -> str:
 
 
 def render_project(project: Project) -> str:
-    """A whole project file: the machine, and every study."""
+    """A whole project file: the machine, every study, and the example commented out."""
     tables = [_table("machine", project.machine)]
     tables += [_table(f"studies.{name}", study) for name, study in project.studies.items()]
-    return "\n".join(line for table in tables for line in table)
+    example = [f"# {line}".rstrip() for line in _table("studies.my_cells", Study.model_validate(EXAMPLE))]
+    return "\n".join([HEADER, *(line for table in tables for line in table), *example]) + "\n"
 
 
 def _table(name: str, settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nsl_assets.errors import StudyError
 from nsl_assets.laws import LawSettings
-from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size
+from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training
 from nsl_assets.noise import BinomialThinning
 from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
@@ -104,7 +104,7 @@ class Study(Settings):
     def measures_untrained(self, model: str, n_cells: int, level: float) -> bool:
         """Whether the model before training is measured beside this cell of the grid."""
         wanted = {"deepest": level == self.levels[0], "all": True, "none": False}[self.untrained_baseline]
-        return wanted and n_cells == self.sizes[-1] and depends_on_size(self.models[model])
+        return wanted and n_cells == self.sizes[-1] and needs_training(self.models[model])
 
     def cells(self) -> "Iterator[GridCell]":
         """All cells of the grid of this study, model by model, deepest level first."""

@@ -1,0 +1,175 @@
+"""The `nsl` command as a user meets it: what it prints, its exit codes, and what bad input gets."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse
+
+from nsl_assets.cli import main
+
+Nsl = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def nsl(storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Nsl:
+    """Runs the command line in a project without studies; gives exit code, stdout and stderr."""
+    (tmp_path / "dagster_project.toml").write_text("")
+    monkeypatch.setenv("NSL_PROJECT", str(tmp_path))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["nsl", *map(str, arguments)])
+        code = main()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_check_says_one_line_a_finding(nsl: Nsl, small_h5ad: Path):
+    code, out, _ = nsl("check", small_h5ad, "--auxiliary", "obs:cell_type")
+    assert code == 0
+    assert "can run" in out
+    assert "400 cells x 60 genes" in out
+
+
+def test_check_of_normalised_values_names_cell_gene_and_the_place_of_the_counts(nsl: Nsl, small_h5ad: Path):
+    code, out, _ = nsl("check", small_h5ad, "--auxiliary", "obs:cell_type", "--layer", "normalised", "--json")
+    assert code == 1
+    errors = [finding for finding in json.loads(out)["findings"] if finding["level"] == "error"]
+    assert any("gene" in error["message"] and "cell" in error["message"] for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--auxiliary", "obs:cell_typ"], ["cell_typ", "cell_type"]),
+        (["--auxiliary", "obs:age", "--layer", "count"], ["count", "normalised"]),
+        (["--auxiliary", "cell_type"], ["obs:COLUMN"]),
+        (["--auxiliary", "obs:cell_type", "--models", "pcaa"], ["'pcaa'", "'random_projection'"]),
+        (["--auxiliary", "obs:cell_type", "--group", "house"], ["house", "donor"]),
+    ],
+)
+def test_bad_options_end_at_once_with_what_was_found_and_what_there_is(nsl: Nsl, small_h5ad: Path, arguments, said):
+    code, out, err = nsl("run", "--h5ad", small_h5ad, *arguments)
+    assert code == 1
+    assert out == ""
+    assert "Traceback" not in err
+    for part in said:
+        assert part in err
+
+
+def with_counts(path: Path, change: Callable[[np.ndarray], np.ndarray], target: Path) -> Path:
+    adata = anndata.read_h5ad(path)
+    adata.X = scipy.sparse.csr_matrix(change(adata.X.toarray().astype(np.float32)))
+    adata.write_h5ad(target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x - 5 * (np.arange(x.size).reshape(x.shape) == 7), "-"),
+        (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 7, np.nan, x), "nan"),
+        (lambda x: np.log1p(x), "integer counts"),
+    ],
+)
+def test_values_that_are_no_counts_are_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path, change, said):
+    file = with_counts(small_h5ad, change, tmp_path / "bad.h5ad")
+    code, _, err = nsl("run", "--h5ad", file, "--auxiliary", "obs:cell_type")
+    assert code == 1
+    assert said in err
+
+
+def test_files_that_are_no_h5ad_are_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+    truncated = tmp_path / "truncated.h5ad"
+    truncated.write_bytes(small_h5ad.read_bytes()[:20_000])
+    text = tmp_path / "text.h5ad"
+    text.write_text("not HDF5")
+    for file in (truncated, text, tmp_path / "absent.h5ad"):
+        code, _, err = nsl("run", "--h5ad", file, "--auxiliary", "obs:cell_type")
+        assert code == 1
+        assert file.name in err
+        assert "Traceback" not in err
+
+
+def test_duplicate_names_and_an_auxiliary_with_one_value_are_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+    adata = anndata.read_h5ad(small_h5ad)
+    adata.obs["only"] = "one"
+    adata.write_h5ad(tmp_path / "one.h5ad")
+    assert nsl("run", "--h5ad", tmp_path / "one.h5ad", "--auxiliary", "obs:only")[0] == 1
+    adata.obs_names = ["same", "same", *adata.obs_names[2:]]
+    adata.write_h5ad(tmp_path / "same.h5ad")
+    code, _, err = nsl("run", "--h5ad", tmp_path / "same.h5ad", "--auxiliary", "obs:cell_type")
+    assert code == 1
+    assert "'same'" in err
+
+
+def test_plan_prices_a_file_and_runs_nothing(nsl: Nsl, small_h5ad: Path, storage: Path):
+    code, out, _ = nsl("plan", "--h5ad", small_h5ad, "--auxiliary", "obs:cell_type", "--levels", 3, "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["n_grid_cells"] == plan["n_left"] == 2 * 3 * 3
+    assert plan["seconds"] > 0
+    assert plan["memory_mib"] > 0
+    assert plan["disk_mib"] > 0
+    assert not (storage / "artifacts").exists()
+    assert not (storage / "studies").exists()
+
+
+def test_init_writes_a_study_that_loads(nsl: Nsl, small_h5ad: Path, storage: Path):
+    code, out, _ = nsl("init", small_h5ad, "--auxiliary", "obsm:protein", "--sizes", 2, "--json")
+    assert code == 0
+    written = Path(json.loads(out)["file"])
+    assert written.parent == storage / "studies"
+    assert "# Training sizes" in written.read_text()
+    assert nsl("plan", "cells_protein")[0] == 0
+
+
+def test_the_same_name_for_another_file_is_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+    assert nsl("init", small_h5ad, "--auxiliary", "obs:age", "--name", "mine")[0] == 0
+    other = tmp_path / "other.h5ad"
+    other.write_bytes(small_h5ad.read_bytes())
+    code, _, err = nsl("run", "--h5ad", other, "--auxiliary", "obs:age", "--name", "mine")
+    assert code == 1
+    assert "--name" in err
+
+
+def test_unknown_studies_and_unusable_storage_are_named(nsl: Nsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code, _, err = nsl("run", "quickstat")
+    assert code == 1
+    assert "quickstat" in err
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NSL_STORAGE", str(tmp_path / "file" / "storage"))
+    code, _, err = nsl("sql", "select 1")
+    assert code == 1
+    assert "storage" in err
+
+
+def test_more_training_cells_than_there_are_is_refused_before_any_work(nsl: Nsl, small_h5ad: Path, storage: Path):
+    nsl("init", small_h5ad, "--auxiliary", "obs:age", "--name", "mine")
+    file = storage / "studies" / "mine.toml"
+    file.write_text(file.read_text().replace("sizes = [240]", "sizes = [24000]"))
+    code, _, err = nsl("run", "mine")
+    assert code == 1
+    assert "24000" in err
+    assert "240" in err
+    assert not (storage / "artifacts").exists()
+
+
+def test_sql_prints_rows_and_explains_mistakes(nsl: Nsl):
+    code, out, _ = nsl("sql", "select count(*) as n from measurement", "--json")
+    assert (code, json.loads(out)) == (0, [{"n": 0}])
+    code, _, err = nsl("sql", "selct")
+    assert code == 1
+    assert "Traceback" not in err
+    assert nsl("sql", "delete from measurement")[0] == 1
+
+
+def test_usage_mistakes_exit_with_2(nsl: Nsl, small_h5ad: Path):
+    assert nsl("run", "--h5ad", small_h5ad)[0] == 2
+    assert nsl("run", "quickstart", "--h5ad", small_h5ad, "--auxiliary", "obs:age")[0] == 2
+    assert nsl("rum")[0] == 2

@@ -1,0 +1,89 @@
+"""Backfills, one partition, versions and automation, through a real webserver and daemon."""
+
+import pytest
+
+from nsl_assets.study import storage_root
+from nsl_resources.results import Results
+
+from .conftest import Server, wait_until
+
+pytestmark = pytest.mark.slow
+
+GRID = ("trained", "embedding", "mutual_information")
+
+
+def grid(study: str) -> list[list[str]]:
+    return [[study, "simulated", "random_projection", asset] for asset in GRID]
+
+
+def one_run(server: Server, assets: list[list[str]], partition: str | None = None) -> None:
+    """Launch one run through GraphQL, as the button in the UI does, and wait for its success."""
+    tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
+    answer = server.query(
+        """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) { __typename
+        ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+        params={
+            "selector": {
+                "repositoryName": "__repository__",
+                "repositoryLocationName": "nsl",
+                "pipelineName": "__ASSET_JOB",
+                "assetSelection": [{"path": path} for path in assets],
+            },
+            "executionMetadata": {"tags": tags},
+        },
+    )["launchPipelineExecution"]
+    assert "run" in answer, answer
+    run_id = answer["run"]["runId"]
+    wait_until(lambda: server.instance.get_run_by_id(run_id).is_finished, f"the end of run {run_id}")
+    assert server.instance.get_run_by_id(run_id).is_success
+
+
+def test_backfills_record_exactly_what_was_asked_for(server: Server):
+    noised = ["wide", "simulated", "noised"]
+    one_run(server, [["wide", "simulated", "source"]])
+    one_run(server, [["deep", "simulated", "source"]])
+
+    # One noise level, everything below it: the grid follows by its noise dimension.
+    backfill = server.backfill([noised, *grid("wide")], ["q0.200000"])
+    # The other study has another grid; both at once.
+    other = server.backfill([["deep", "simulated", "noised"]], ["q0.100000", "q0.400000", "q1.000000"])
+    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the noise backfill")
+    wait_until(lambda: server.backfill_status(other) == "COMPLETED_SUCCESS", "the backfill of the other study")
+    first = {"n000000100|q0.200000", "n000000200|q0.200000"}
+    for path in grid("wide"):
+        assert server.materialized(*path) == first
+    assert server.materialized("deep", "simulated", "noised") == {"q0.100000", "q0.400000", "q1.000000"}
+    assert server.materialized(*grid("deep")[2]) == set()
+
+    # A ragged selection: two cells of the grid that span no rectangle, over two noise levels.
+    one_run(server, [noised], "q0.500000")
+    one_run(server, [noised], "q1.000000")
+    ragged = ["n000000100|q1.000000", "n000000200|q0.500000"]
+    backfill = server.backfill(grid("wide"), ragged)
+    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the ragged backfill")
+    assert server.materialized(*grid("wide")[2]) == first | set(ragged)
+    n_workers = len(Results(storage_root()).query("select * from run where study = 'wide'"))
+    assert n_workers == 4
+
+    # The rest, by asking for everything: what is stored is not computed again.
+    everything = [f"n{n:09d}|q{q:.6f}" for n in (100, 200) for q in (1.0, 0.5, 0.2)]
+    backfill = server.backfill(grid("wide"), everything)
+    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the resumed backfill")
+    assert server.materialized(*grid("wide")[2]) == set(everything)
+    assert len(Results(storage_root()).query("select * from run where study = 'wide'")) == 6
+
+    # Laws are fitted by themselves, and what was just made is fresh.
+    law = ["wide", "simulated", "random_projection", "noise_law"]
+    wait_until(lambda: server.materialized(*law) == {"n000000100", "n000000200"}, "the noise laws")
+    for path in (noised, *grid("wide")):
+        partition = "q0.200000" if path == noised else "n000000100|q0.200000"
+        assert server.stale_status(path, partition) == "FRESH", path
+
+
+def test_one_partition_of_the_grid_through_graphql(server: Server):
+    one_run(server, [["deep", "simulated", "source"]])
+    one_run(server, [["deep", "simulated", "noised"]], "q0.400000")
+    one_run(server, grid("deep"), "n000000150|q0.400000")
+    assert server.materialized(*grid("deep")[2]) == {"n000000150|q0.400000"}
+    rows = Results(storage_root()).query("select * from measurement where study = 'deep'")
+    assert {row["seed"] for row in rows} == {0, 1}
