@@ -41,9 +41,7 @@ def seal(
     """Write the manifest of a folder whose files are complete, and force all of it to the disk."""
     files = [_entry(folder, name) for name in file_names(folder)]
     if not files:
-        raise StorageError(
-            f"The artifact {kind}/{content_hash} holds no file: nothing was written into {folder}."
-        )
+        raise StorageError(f"The artifact {kind}/{content_hash} holds no file: nothing was written into {folder}.")
     manifest = {
         "format": MANIFEST_FORMAT,
         "kind": kind,
@@ -106,9 +104,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, problem: str) -> StorageError:
-    return StorageError(
-        f"{path} cannot be used: {problem}. Remove the folder {path.parent}; it will be made again."
-    )
+    return StorageError(f"{path} cannot be used: {problem}. Remove the folder {path.parent}; it will be made again.")
 
 
 def bad_files(folder: Path, manifest: Mapping[str, Any], *, deep: bool) -> Iterator[BadFile]:

@@ -26,7 +26,8 @@ class Generation:
 
     number: int
     token: str
-    """Random: DuckDB serves a path that is open in this process from memory, so no path may come back."""
+    """Random, so that no name comes back when the folder was deleted and numbers start again: what remembers
+    a state by its name, as DuckDB's cache of open paths does, must never take another one for it."""
     folder: Path
 
     @property

@@ -67,9 +67,7 @@ def build(path: Path, root: Path, last: Last | None, *, threads: int, memory_lim
         merge = Merge(root, connection, last)
         connection.begin()  # one transaction: a hundred statements that each sync the disk take ten times longer
         connection.execute(ddl())
-        connection.execute(
-            "INSERT INTO internal.schema_version VALUES (?, ?)", [SCHEMA_VERSION, fingerprint()]
-        )
+        connection.execute("INSERT INTO internal.schema_version VALUES (?, ?)", [SCHEMA_VERSION, fingerprint()])
         for table in TABLES.values():
             _merge_table(merge, table)
         connection.commit()
@@ -97,9 +95,7 @@ def _merge_table(merge: Merge, table: Table) -> None:
             PARTITION BY {", ".join(table.key)} ORDER BY {table.latest_by} DESC, {LANDED_FILE.name} DESC) = 1
         ORDER BY {", ".join(table.key)}"""
     )
-    last_files = (
-        f"FROM last.internal.landed_file WHERE table_name = '{table.name}' UNION ALL" if merge.last else ""
-    )
+    last_files = f"FROM last.internal.landed_file WHERE table_name = '{table.name}' UNION ALL" if merge.last else ""
     connection.execute(
         f"""INSERT INTO internal.landed_file
         {last_files} SELECT DISTINCT '{table.name}', {LANDED_FILE.name} FROM incoming"""

@@ -85,9 +85,7 @@ def _has_news(root: Path, last: Last) -> bool:
     return any(unmerged(root, table, last) for table in TABLES.values())
 
 
-def _publish_next(
-    root: Path, last: Last | None, current: Generation, threads: int, memory_limit: str
-) -> Publication:
+def _publish_next(root: Path, last: Last | None, current: Generation, threads: int, memory_limit: str) -> Publication:
     """Build the next database and let it appear."""
     temporary = temporary_database(current)
     with _duckdb_errors(temporary):

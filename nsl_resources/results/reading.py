@@ -18,9 +18,7 @@ _ATTEMPTS: Final = 10
 """So many times a reader looks for the newest database again, when the last was removed meanwhile."""
 
 
-def connect(
-    root: Path, *, threads: int = THREADS, memory_limit: str = MEMORY_LIMIT
-) -> "duckdb.DuckDBPyConnection":
+def connect(root: Path, *, threads: int = THREADS, memory_limit: str = MEMORY_LIMIT) -> "duckdb.DuckDBPyConnection":
     """A connection to the newest published rows, as they are now and for as long as it is open.
 
     It is an in-memory database of its own with the results attached read-only: tables and views that you make

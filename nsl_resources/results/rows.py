@@ -18,9 +18,7 @@ Level = Annotated[float, "Noise level: probability q that thinning keeps a molec
 Seed = Annotated[int, "Replicate: changes thinning, subsample, initialisation and probe together"]
 Estimator = Annotated[str, "Estimator of mutual information, e.g. infonce, lmi"]
 IsHeadline = Annotated[bool, "Whether this is the estimator that the study reports first"]
-Protocol = Annotated[
-    str, "corrected or published: how the steps were done where the published account differs"
-]
+Protocol = Annotated[str, "corrected or published: how the steps were done where the published account differs"]
 Flags = Annotated[Sequence[str], "Warnings about this row, sorted by name; empty when there are none"]
 JsonObject = Mapping[str, object] | str
 
@@ -43,20 +41,14 @@ class MeasurementRow:
     high_bits: Annotated[float | None, "Upper end of the 95 % interval of mi_bits (bits)"]
     floor_bits: Annotated[float | None, "The same estimate on shuffled pairs, where the truth is 0 (bits)"]
     ceiling_bits: Annotated[float | None, "Entropy of a categorical auxiliary signal, else NULL (bits)"]
-    umis_per_cell: Annotated[
-        float, "Realised depth: mean over all probe cells, empty ones included (UMIs per cell)"
-    ]
+    umis_per_cell: Annotated[float, "Realised depth: mean over all probe cells, empty ones included (UMIs per cell)"]
     n_probe_cells: Annotated[int, "Probe cells, whether or not their auxiliary signal is known (cells)"]
     n_nonempty_probe_cells: Annotated[int | None, "Probe cells with at least one count at this level (cells)"]
     n_pairs: Annotated[int, "Pairs of embedding and known auxiliary signal that were probed"]
     n_train_cells: Annotated[int | None, "Cells that fitted parameters, empty ones included (cells)"]
     n_nonempty_train_cells: Annotated[int | None, "Of those, cells with at least one count (cells)"] = None
-    n_validation_cells: Annotated[int | None, "Cells for early stopping, on top of n_train_cells (cells)"] = (
-        None
-    )
-    gap_bits: Annotated[
-        float | None, "Overfitting of the probe: its value on seen minus on unseen pairs (bits)"
-    ] = None
+    n_validation_cells: Annotated[int | None, "Cells for early stopping, on top of n_train_cells (cells)"] = None
+    gap_bits: Annotated[float | None, "Overfitting of the probe: its value on seen minus on unseen pairs (bits)"] = None
     truth_bits: Annotated[
         float | None, "Information in simulated counts; bounds mi_bits; NULL for real cells (bits)"
     ] = None
@@ -84,19 +76,13 @@ class NoiseLawRow:
     is_headline: IsHeadline
     imax_bits: Annotated[float, "Imax: information at unlimited depth (bits)"]
     imax_low_bits: Annotated[float | None, "Lower end of the 95 % interval of imax_bits (bits)"]
-    imax_high_bits: Annotated[
-        float | None, "Upper end of the 95 % interval of imax_bits; may be Infinity (bits)"
-    ]
+    imax_high_bits: Annotated[float | None, "Upper end of the 95 % interval of imax_bits; may be Infinity (bits)"]
     ubar: Annotated[float, "Noise scale of the law, on its depth axis (UMIs per cell)"]
     ubar_low: Annotated[float | None, "Lower end of the 95 % interval of ubar (UMIs per cell)"]
-    ubar_high: Annotated[
-        float | None, "Upper end of the 95 % interval of ubar; may be Infinity (UMIs per cell)"
-    ]
+    ubar_high: Annotated[float | None, "Upper end of the 95 % interval of ubar; may be Infinity (UMIs per cell)"]
     target_fraction: Annotated[float, "Fraction of imax_bits that target_depth reaches"]
     target_depth: Annotated[float, "Depth at which target_fraction of imax_bits is reached (UMIs per cell)"]
-    target_depth_low: Annotated[
-        float | None, "Lower end of the 95 % interval of target_depth (UMIs per cell)"
-    ]
+    target_depth_low: Annotated[float | None, "Lower end of the 95 % interval of target_depth (UMIs per cell)"]
     target_depth_high: Annotated[
         float | None, "Upper end of the 95 % interval of target_depth; may be Infinity (UMIs per cell)"
     ]
@@ -108,9 +94,7 @@ class NoiseLawRow:
     n_seeds: Annotated[int, "Seeds of the curve"]
     is_converged: Annotated[bool, "Whether the fit reached an optimum"]
     flags: Flags
-    diagnostics: Annotated[
-        JsonObject, "What else the fit reports: covariance, rival laws, held-out error"
-    ] = "{}"
+    diagnostics: Annotated[JsonObject, "What else the fit reports: covariance, rival laws, held-out error"] = "{}"
     law_hash: Annotated[str, "Content hash of the curve and the settings of the fit"]
     fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
 
@@ -126,9 +110,7 @@ class RunRow:
     n_cells: CellNumber
     level: Level
     seed: Seed
-    status: Annotated[
-        Literal["succeeded", "failed", "reused"], "How it ended; reused: all was stored already"
-    ]
+    status: Annotated[Literal["succeeded", "failed", "reused"], "How it ended; reused: all was stored already"]
     reason: Annotated[str, "Why it ended so, in words; the error's message when it failed"] = ""
     seconds: Annotated[float | None, "Wall time of the worker (s)"] = None
     cpu_seconds: Annotated[float | None, "Processor time of the worker and its children (s)"] = None

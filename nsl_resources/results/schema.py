@@ -42,9 +42,7 @@ class Column:
     """The values that are allowed; empty: all."""
 
 
-LANDED_FILE: Final = Column(
-    "landed_file", "VARCHAR", False, "Parquet file in results/landed that holds this row"
-)
+LANDED_FILE: Final = Column("landed_file", "VARCHAR", False, "Parquet file in results/landed that holds this row")
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,7 @@ def _column(name: str, hint: Any) -> Column:
     given = [alternative for alternative in alternatives if alternative is not types.NoneType]
     main = given[0]
     choices = get_args(main) if get_origin(main) is Literal else ()
-    return Column(
-        name, _SQL_TYPES[str if choices else main], len(given) < len(alternatives), comment, choices
-    )
+    return Column(name, _SQL_TYPES[str if choices else main], len(given) < len(alternatives), comment, choices)
 
 
 def quoted(text: str) -> str:
@@ -183,6 +179,4 @@ def _table_markdown(table: Table) -> str:
         f"| `{c.name}`{' **key**' if c.name in table.key else ''} | {c.sql_type} | {c.comment} |"
         for c in (*table.columns, LANDED_FILE)
     ]
-    return "\n".join(
-        [f"## {table.name}", "", table.comment, "", "| column | type | meaning |", "|---|---|---|", *rows]
-    )
+    return "\n".join([f"## {table.name}", "", table.comment, "", "| column | type | meaning |", "|---|---|---|", *rows])

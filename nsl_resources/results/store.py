@@ -52,9 +52,7 @@ class Results:
         Raises:
             StorageError: the storage is full or unwritable, or holds files of a newer version of nsl.
         """
-        return publishing.publish(
-            self.root, rebuild=rebuild, threads=self._threads, memory_limit=self._memory_limit
-        )
+        return publishing.publish(self.root, rebuild=rebuild, threads=self._threads, memory_limit=self._memory_limit)
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
         """`connect` to these results: read-only, the newest published rows."""

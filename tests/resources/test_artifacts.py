@@ -284,9 +284,7 @@ def test_full_disk_while_writing_is_a_storage_error(artifacts: Artifacts) -> Non
     assert visible(artifacts) == ["model"]
 
 
-def test_full_disk_while_sealing_leaves_nothing(
-    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_while_sealing_leaves_nothing(artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match="is full"), artifacts.create("model", HASH, {}) as folder:
         (folder / "weights.bin").write_text("weights")
         monkeypatch.setattr(os, "fsync", no_space)
@@ -347,9 +345,7 @@ def test_read_only_storage(artifacts: Artifacts) -> None:
 # Atomic files
 
 
-def test_atomic_write_replaces_whole_and_survives_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_atomic_write_replaces_whole_and_survives_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "file.json"
     atomic_write_text(path, "ü")
     assert path.read_bytes() == "ü".encode()
