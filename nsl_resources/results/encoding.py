@@ -45,9 +45,9 @@ def _encode(table: Table, column: Column, value: object) -> Any:
 
 
 def _unwrapped(value: object) -> object:
-    """A NumPy scalar as the Python value in it; NaN as NULL."""
-    item = getattr(value, "item", None)
-    value = item() if callable(item) else value
+    """A NumPy scalar as the Python value in it, an array as nested lists; NaN as NULL."""
+    to_python = getattr(value, "tolist", None)
+    value = to_python() if callable(to_python) else value
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -189,6 +190,27 @@ def test_rows_come_back_as_they_went_in(results: Results) -> None:
     assert published(results, "high_bits = 'Infinity', typeof(diagnostics)") == [(True, "JSON")]
 
 
+def test_numpy_values_are_stored_as_what_they_are(results: Results) -> None:
+    row = measurement(
+        seed=np.int64(3),
+        mi_bits=np.float32(0.5),
+        is_trained=np.bool_(True),
+        diagnostics={"covariance": np.array([[1.0, np.nan], [np.inf, 4.0]]), "n": np.int32(2)},
+    )
+    results.land("measurement", [row])
+    results.publish()
+    assert results.query("SELECT seed, mi_bits, is_trained, diagnostics FROM measurement") == [
+        {
+            "seed": 3,
+            "mi_bits": 0.5,
+            "is_trained": True,
+            "diagnostics": {"covariance": [[1.0, None], ["Infinity", 4.0]], "n": 2},
+        }
+    ]
+    with pytest.raises(StorageError, match=r"measurement\.mi_bits"):
+        results.land("measurement", [measurement(mi_bits=np.array([1.0, 2.0]))])
+
+
 def test_all_tables_take_their_rows(results: Results) -> None:
     law = NoiseLawRow(
         study="first",
@@ -294,9 +316,7 @@ def test_rows_of_the_same_moment_resolve_the_same_way_in_any_order(results: Resu
         ({"measured_at": dt.datetime(2026, 3, 1)}, "measurement.measured_at"),
     ],
 )
-def test_values_that_a_column_cannot_hold_are_named(
-    results: Results, changes: dict[str, Any], named: str
-) -> None:
+def test_values_that_a_column_cannot_hold_are_named(results: Results, changes: dict[str, Any], named: str) -> None:
     with pytest.raises(StorageError, match=named):
         results.land("measurement", [measurement(**changes)])
     assert not (results.root / "results" / "landed").exists()
@@ -325,9 +345,7 @@ def test_views_show_headline_curves_and_what_failed_last(results: Results) -> No
         [measurement(0, 9.0, is_trained=False), measurement(1, 9.0, is_headline=False, estimator="lmi")],
     )
     results.land("run", [run("a", "failed", minutes=0), run("b", "succeeded", minutes=1)])
-    results.land(
-        "run", [run("c", "succeeded", seed=1, minutes=0), run("d", "failed", seed=1, minutes=1, reason="NaN")]
-    )
+    results.land("run", [run("c", "succeeded", seed=1, minutes=0), run("d", "failed", seed=1, minutes=1, reason="NaN")])
     results.publish()
     (point,) = results.query("SELECT n_seeds, mi_bits, mi_sd_bits, umis_per_cell FROM curve")
     assert point == {
@@ -336,9 +354,7 @@ def test_views_show_headline_curves_and_what_failed_last(results: Results) -> No
         "mi_sd_bits": pytest.approx(math.sqrt(0.5)),
         "umis_per_cell": 250.5,
     }
-    assert results.query("SELECT seed, run_id, reason FROM failed_run") == [
-        {"seed": 1, "run_id": "d", "reason": "NaN"}
-    ]
+    assert results.query("SELECT seed, run_id, reason FROM failed_run") == [{"seed": 1, "run_id": "d", "reason": "NaN"}]
 
 
 # Many processes at once
@@ -715,9 +731,7 @@ def test_files_and_databases_of_a_newer_version_are_refused_with_advice(
         results.publish()
 
 
-def test_a_newer_database_alone_is_refused_not_replaced(
-    results: Results, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newer_database_alone_is_refused_not_replaced(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     results.land("measurement", [measurement(0)])
     with monkeypatch.context() as newer:
         newer.setattr("nsl_resources.results.merging.SCHEMA_VERSION", 99)
@@ -756,9 +770,7 @@ def test_query_gives_json_values(results: Results) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "sql", ["SELEC 1", "SELECT * FROM measurements", "SELECT mi FROM measurement", "SELECT 1/'x'"]
-)
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT * FROM measurements", "SELECT mi FROM measurement", "SELECT 1/'x'"])
 def test_mistakes_in_sql_are_input_errors(results: Results, sql: str) -> None:
     results.publish()
     with pytest.raises(InputError, match=r"The query cannot be run: .*Error") as caught:
@@ -827,9 +839,7 @@ def test_a_read_only_storage_can_be_read(small_disk: Path) -> None:
     results = Results(small_disk)
     results.land("measurement", [measurement(0)])
     results.publish()
-    remounted = subprocess.run(
-        ["mount", "-o", "remount,ro", str(small_disk)], capture_output=True, check=False
-    )
+    remounted = subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], capture_output=True, check=False)
     if remounted.returncode != 0:
         pytest.skip("remounting is not permitted here")
     assert published(results) == [(0, 1.5)]
