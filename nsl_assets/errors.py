@@ -5,8 +5,8 @@ class NslError(Exception):
     """Base of all errors that are shown to the user as one message, without a traceback."""
 
 
-class InputError(NslError):
-    """The user's data, file or option cannot be used as it is."""
+class InputError(NslError, ValueError):
+    """The user's data, file or option cannot be used as it is. A ValueError, so that pydantic names the field."""
 
 
 class StudyError(NslError):

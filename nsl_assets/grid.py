@@ -82,12 +82,17 @@ def prepare_data(study: Study, task: str, platform: Platform) -> Task:
         with artifacts.create("auxiliary", auxiliary, {"data": data}) as folder:
             write_auxiliary(settings, folder)
     opened = stored_task(settings, artifacts)
-    if study.sizes[-1] > opened.n_train_pool:
+    require_enough_cells(study, task, opened.n_train_pool)
+    return opened
+
+
+def require_enough_cells(study: Study, task: str, n_train_pool: int) -> None:
+    """InputError where a study asks for more training cells than the train pool of a task has."""
+    if study.sizes[-1] > n_train_pool:
         raise InputError(
             f"the study asks for {study.sizes[-1]} training cells, but the train pool of task '{task}' has"
-            f" {opened.n_train_pool}. Lower `sizes`, or lower the task's probe_fraction and validation_fraction."
+            f" {n_train_pool}. Lower `sizes`, or lower the task's probe_fraction and validation_fraction."
         )
-    return opened
 
 
 def stored_task(settings: TaskSettings, artifacts: Artifacts) -> Task:

@@ -8,10 +8,10 @@ from nsl_assets.cli.init import init_instance
 from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.errors import InputError
 from nsl_assets.estimate import StudyCost, study_cost
-from nsl_assets.grid import Platform
+from nsl_assets.grid import Platform, require_enough_cells
 from nsl_assets.progress import Progress, duration
 from nsl_assets.study import Project, Study, load_project, parse_project, save_study, storage_root
-from nsl_assets.tasks import inspect
+from nsl_assets.tasks import inspect, outline
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import LocalPool
 from nsl_resources.gpu import HostProbe, Ledger, host_budget
@@ -89,6 +89,8 @@ def _checked_cost(name: str, project: Project) -> StudyCost:
     ]
     if problems:
         raise InputError("\n".join(problems))
+    for task, settings in study.tasks.items():
+        require_enough_cells(study, task, outline(settings).n_train_pool)
     return study_cost(name, study, platform_of(project))
 
 

@@ -20,6 +20,7 @@ from nsl_assets.progress import Progress
 from nsl_assets.reporting import picture_of, write_report
 from nsl_assets.study import Machine, Project, Study
 from nsl_resources.resources import StorageResource, WorkersResource
+from nsl_resources.results import SCHEMA_VERSION
 
 PARTITIONS_PER_RUN = 64
 """A run costs seconds and records its partitions one by one, so a run takes a whole backfilled row."""
@@ -267,6 +268,7 @@ def results_asset(project: Project) -> dg.AssetsDefinition:
         deps=upstream,
         group_name="results",
         kinds={"duckdb"},
+        code_version=str(SCHEMA_VERSION),
         automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
     )
 

@@ -54,7 +54,7 @@ class GridRun:
         ]
 
     def _measure(self, cells: list[GridCell]) -> Iterator[Outcome]:
-        measuring = Measuring(self.study_name, self.study, self.platform, self.context.run_id)
+        measuring = Measuring(self.study_name, self.study, self.platform, self.context.run.run_id)
         return measuring.run(cells, on_step=self.context.log.debug)
 
     def _report(self, outcome: Outcome) -> None:

@@ -12,10 +12,11 @@ from nsl_resources.results.landing import Damaged
 from nsl_resources.results.publishing import Publication
 from nsl_resources.results.reading import connect, query
 from nsl_resources.results.rows import MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
-from nsl_resources.results.schema import TABLES, VIEWS, Column, Table, TableName, tables_markdown
+from nsl_resources.results.schema import SCHEMA_VERSION, TABLES, VIEWS, Column, Table, TableName, tables_markdown
 from nsl_resources.results.store import Results
 
 __all__ = [
+    "SCHEMA_VERSION",
     "TABLES",
     "VIEWS",
     "Column",

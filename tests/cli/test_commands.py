@@ -74,7 +74,7 @@ def with_counts(path: Path, change: Callable[[np.ndarray], np.ndarray], target: 
     [
         (lambda x: x - 5 * (np.arange(x.size).reshape(x.shape) == 7), "-"),
         (lambda x: np.where(np.arange(x.size).reshape(x.shape) == 7, np.nan, x), "nan"),
-        (lambda x: np.log1p(x), "integer counts"),
+        (np.log1p, "integer counts"),
     ],
 )
 def test_values_that_are_no_counts_are_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path, change, said):

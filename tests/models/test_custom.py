@@ -44,9 +44,7 @@ def created(class_path, **settings):
 
 
 def test_the_example_runs_through_the_registry(make_cells, tmp_path):
-    counts = np.random.default_rng(0).poisson(1.0, (200, 40)) * np.random.default_rng(1).integers(
-        1, 5, (200, 1)
-    )
+    counts = np.random.default_rng(0).poisson(1.0, (200, 40)) * np.random.default_rng(1).integers(1, 5, (200, 1))
     counts[3] = 0
     cells = make_cells(counts)
     model = created(f"{EXAMPLE}:GeneProgrammes", n_programmes=3)

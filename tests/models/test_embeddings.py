@@ -41,17 +41,13 @@ def written(form, folder, cells, values):
     elif form == "parquet-column":
         table.reset_index().to_parquet(path)
     else:
-        data = anndata.AnnData(
-            obs=table[[]], obsm={"X_mine": table if form.endswith("table") else table.to_numpy()}
-        )
+        data = anndata.AnnData(obs=table[[]], obsm={"X_mine": table if form.endswith("table") else table.to_numpy()})
         data.write_h5ad(path)
         return f"{path}:obsm:X_mine"
     return path
 
 
-@pytest.mark.parametrize(
-    "form", ["npy", "csv", "parquet-index", "parquet-column", "h5ad-array", "h5ad-table"]
-)
+@pytest.mark.parametrize("form", ["npy", "csv", "parquet-index", "parquet-column", "h5ad-array", "h5ad-table"])
 def test_cells_are_found_by_name_or_by_row(form, tmp_path, cells, probe, values):
     model = model_of(written(form, tmp_path, cells, values), cells)
     report = model.fit(cells, probe, seed=0)
@@ -65,9 +61,7 @@ def test_cell_names_like_numbers_keep_their_zeros(tmp_path, cells, probe, values
     numbered = replace(probe, cell_names=np.array(["007", "0250", "0", "31"]))
     table = pd.DataFrame(values[:4], index=["31", "0", "0250", "007"])
     table.to_csv(tmp_path / "named.csv")
-    np.testing.assert_allclose(
-        model_of(tmp_path / "named.csv", cells).embed(numbered), values[[3, 2, 1, 0]], rtol=1e-6
-    )
+    np.testing.assert_allclose(model_of(tmp_path / "named.csv", cells).embed(numbered), values[[3, 2, 1, 0]], rtol=1e-6)
 
 
 def test_only_the_cells_asked_for_must_be_there(tmp_path, cells, probe, values):

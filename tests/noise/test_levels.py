@@ -84,9 +84,7 @@ def test_geometric_levels_are_levels(n: int, lowest: float) -> None:
     assert all(float(f"{level:.2e}") == level for level in levels)
 
 
-@pytest.mark.parametrize(
-    ("n", "lowest"), [(1, 0.1), (5, 0.0), (5, 1.0), (5, float("nan")), (40, 0.999), (3, 1e-9)]
-)
+@pytest.mark.parametrize(("n", "lowest"), [(1, 0.1), (5, 0.0), (5, 1.0), (5, float("nan")), (40, 0.999), (3, 1e-9)])
 def test_impossible_geometric_levels_are_refused(n: int, lowest: float) -> None:
     with pytest.raises(InputError):
         geometric_levels(n, lowest)

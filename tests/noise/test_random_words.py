@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from nsl_assets.noise import kernel
 
@@ -59,3 +60,17 @@ def test_later_blocks_differ_and_wrap_in_the_first_key_word() -> None:
     words = kernel.random_words(np.uint64(5), np.uint64(6), np.uint64(key), np.uint64(1))
     x = philox((5, 6, 0, 0), (0, 1))
     assert tuple(map(int, words)) == (x[0] << 32 | x[1], x[2] << 32 | x[3])
+
+
+def test_uniforms_lie_strictly_between_zero_and_one() -> None:
+    lowest, highest = (float(kernel.unit(np.uint64(word))) for word in (0, 2**64 - 1))
+    assert 0.0 < lowest < 1e-15
+    assert 1.0 - 1e-15 < highest < 1.0
+
+
+def test_factorials_of_the_rejection_sampler() -> None:
+    """Stirling's remainder against scipy's log-gamma, on both sides of the change of formula at 10."""
+    k = np.array([0.0, 1, 5, 9, 10, 11, 40, 1_000])
+    expected = special.gammaln(k + 1) - ((k + 0.5) * np.log(k + 1) - (k + 1) + 0.5 * np.log(2 * np.pi))
+    found = [kernel.stirling_rest(value) for value in k.tolist()]
+    np.testing.assert_allclose(found, expected, atol=2e-12)

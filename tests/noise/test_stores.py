@@ -39,15 +39,11 @@ def noised(source: CountStore, path: Path, **options: int) -> csr_array:
 @pytest.mark.parametrize(
     "options", [{}, {"rows_per_block": 1}, {"rows_per_block": 7, "n_threads": 3}, {"chunk_entries": 64}]
 )
-def test_blocks_threads_and_chunks_change_nothing(
-    source: CountStore, tmp_path: Path, options: dict[str, int]
-) -> None:
+def test_blocks_threads_and_chunks_change_nothing(source: CountStore, tmp_path: Path, options: dict[str, int]) -> None:
     expected = thin(
         source.rows(0, 90), level=0.2, seed=1, cell_keys=identity_keys(CELLS), gene_keys=identity_keys(GENES)
     )
-    np.testing.assert_array_equal(
-        noised(source, tmp_path / "noised.zarr", **options).toarray(), expected.toarray()
-    )
+    np.testing.assert_array_equal(noised(source, tmp_path / "noised.zarr", **options).toarray(), expected.toarray())
 
 
 def test_names_must_be_one_each_and_unique(source: CountStore, tmp_path: Path) -> None:

@@ -144,9 +144,7 @@ def test_duplicate_entries_are_molecules_of_one_count() -> None:
     values=hnp.arrays(
         np.uint32,
         (4, 5),
-        elements=st.one_of(
-            st.integers(0, 3), st.integers(60, 70), st.integers(0, 2**32 - 1), st.just(2**32 - 1)
-        ),
+        elements=st.one_of(st.integers(0, 3), st.integers(60, 70), st.integers(0, 2**32 - 1), st.just(2**32 - 1)),
     ),
     level=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**63 - 1),

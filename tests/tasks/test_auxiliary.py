@@ -14,9 +14,7 @@ from nsl_assets.tasks.h5ad import open_h5ad
 
 def read(path: Path, auxiliary: str, **settings: object) -> Auxiliary:
     with open_h5ad(path) as file:
-        return read_auxiliary(
-            file, H5adTask.model_validate({"path": path, "auxiliary": auxiliary, **settings})
-        )
+        return read_auxiliary(file, H5adTask.model_validate({"path": path, "auxiliary": auxiliary, **settings}))
 
 
 def with_column(path: Path, values: object) -> Path:

@@ -44,9 +44,7 @@ def test_every_layout_and_number_type_gives_the_same_counts(
 
     task = H5adTask(path=changed(small_h5ad, stored), auxiliary="obs:cell_type")
     write_data(task, tmp_path)
-    np.testing.assert_array_equal(
-        open_counts(tmp_path / "counts.zarr").rows(0, expected.shape[0]).toarray(), expected
-    )
+    np.testing.assert_array_equal(open_counts(tmp_path / "counts.zarr").rows(0, expected.shape[0]).toarray(), expected)
 
 
 def test_raw_is_a_layer_with_genes_of_its_own(small_h5ad: Path) -> None:
@@ -87,9 +85,7 @@ def test_blocks_are_bounded_and_cover_all_rows(small_h5ad: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.37, "0.37"), (-1.0, "-1"), (np.nan, "nan"), (np.inf, "inf")])
-def test_a_value_that_is_no_count_is_named(
-    small_h5ad: Path, tmp_path: Path, value: float, shown: str
-) -> None:
+def test_a_value_that_is_no_count_is_named(small_h5ad: Path, tmp_path: Path, value: float, shown: str) -> None:
     def spoil(adata: anndata.AnnData) -> None:
         dense = adata.X.toarray().astype(np.float64)
         dense[123, 45] = value

@@ -170,9 +170,7 @@ def test_cramers_v_is_one_for_copies_and_about_zero_for_chance() -> None:
     assert association(merged, np.zeros(500, int)) == 0
 
 
-@pytest.mark.parametrize(
-    "column", ["batch", "orig.ident", "Donor_ID", "library_prep", "patient", "sampleName"]
-)
+@pytest.mark.parametrize("column", ["batch", "orig.ident", "Donor_ID", "library_prep", "patient", "sampleName"])
 def test_technical_columns_are_recognised(column: str) -> None:
     assert is_technical(column)
     assert not is_technical("cell_type")

@@ -60,9 +60,7 @@ def test_training_cells_are_nested_and_follow_identity(small_h5ad: Path, tmp_pat
 
 def test_more_cells_than_the_pool_has_are_refused(small_h5ad: Path, tmp_path: Path) -> None:
     task = opened(H5adTask(path=small_h5ad, auxiliary="obs:cell_type"), tmp_path / "task")
-    with pytest.raises(
-        InputError, match="241 training cells were asked for; the train pool has 240 of the 400"
-    ):
+    with pytest.raises(InputError, match="241 training cells were asked for; the train pool has 240 of the 400"):
         task.train_rows(241, 0)
 
 

@@ -1,0 +1,115 @@
+"""`nsl run` from end to end: the same numbers however it is run, and nothing lost when it is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nsl_assets.cli.execution import execute_study
+from nsl_assets.cli.init import init_instance
+from nsl_assets.progress import Progress
+from nsl_assets.study import load_project, storage_root
+from nsl_resources.results import Results
+
+from .conftest import study_toml, wait_until
+
+pytestmark = pytest.mark.slow
+
+NUMBERS = (
+    "select model, n_cells, level, seed, estimator, mi_bits, low_bits, floor_bits, umis_per_cell, measurement_hash \
+from measurement order by all"
+)
+
+
+def numbers(project: Path, storage: Path, monkeypatch: pytest.MonkeyPatch, machine: str) -> list[dict[str, object]]:
+    """All numbers of the study `deep`, run on an empty storage with these machine settings."""
+    monkeypatch.setenv("NSL_STORAGE", str(storage))
+    monkeypatch.setenv("DAGSTER_HOME", str(storage / "dagster"))
+    file = project / "dagster_project.toml"
+    file.write_text(f"[machine]\n{machine}\n" + study_toml("deep", sizes=[150], levels=[1.0, 0.4, 0.1], n_seeds=2))
+    init_instance()
+    assert execute_study("deep", load_project(), Progress()) == []
+    return Results(storage).query(NUMBERS)
+
+
+def test_the_same_numbers_for_one_worker_and_two_and_another_chunk_size(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one = numbers(project, tmp_path / "one", monkeypatch, "cores = 1")
+    two = numbers(project, tmp_path / "two", monkeypatch, "cores = 2\nchunk_entries = 1024")
+    assert len(one) == 3 * 2
+    assert one == two
+
+
+def nsl(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "import sys; from nsl_assets.cli import main; sys.exit(main())", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
+
+
+def workers() -> list[psutil.Process]:
+    """Worker processes of this test's storage."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "nsl_assets.worker" in process.cmdline() and process.environ().get("NSL_STORAGE") == str(storage_root()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_killed_in_the_middle_it_leaves_no_worker_and_goes_on_where_it_was(project: Path, storage: Path):
+    results = Results(storage)
+
+    def succeeded() -> list[dict[str, object]]:
+        results.publish()
+        return results.query("select * from run where status = 'succeeded'")
+
+    running = nsl("run", "wide")
+    wait_until(lambda: len(succeeded()) >= 2, "the second measurement")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    wait_until(lambda: not workers(), "the end of the orphaned workers", timeout_s=30)
+    before = succeeded()
+    measured = {path: path.stat().st_mtime_ns for path in (storage / "artifacts" / "measurement").glob("*/*.json")}
+    assert len(before) < 6
+
+    assert nsl("run", "wide").wait() == 0
+    after = succeeded()
+    # Every cell of the grid was computed once; what was there was not touched.
+    assert len(after) == 6
+    assert {row["run_id"] for row in before} <= {row["run_id"] for row in after}
+    assert all(path.stat().st_mtime_ns == changed for path, changed in measured.items())
+    assert results.row_counts()["measurement"] == 6
+    assert results.row_counts()["noise_law"] == 2
+
+
+def test_a_cell_that_fails_costs_only_itself_and_says_why(
+    project: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = project / "dagster_project.toml"
+    broken = project / "broken.py"
+    broken.write_text(
+        "class Broken:\n"
+        "    def fit(self, train, validation, *, seed): raise ValueError('no convergence')\n"
+        "    def initialise(self, train, *, seed): ...\n"
+        "    def embed(self, cells): ...\n"
+        "    def save(self, folder): ...\n"
+        "    def load(self, folder): ...\n"
+    )
+    text = study_toml("deep", sizes=[150], levels=[1.0, 0.4, 0.1])
+    file.write_text(text + '[studies.deep.models.broken]\nkind = "custom"\nclass_path = "broken.py:Broken"\n')
+    init_instance()
+    failures = execute_study("deep", load_project(), Progress())
+    assert len(failures) == 1
+    assert "no convergence" in failures[0]
+    results = Results(storage)
+    failed = results.query("select * from run where status = 'failed'")
+    assert len(failed) == 3
+    assert all("no convergence" in row["reason"] for row in failed)
+    assert results.query("select distinct model from measurement") == [{"model": "random_projection"}]
+    assert results.row_counts()["noise_law"] == 1
