@@ -75,19 +75,20 @@ class NoiseLawRow:
     protocol: Protocol
     is_headline: IsHeadline
     imax_bits: Annotated[float | None, "Imax: information at unlimited depth; NULL without a fit (bits)"]
-    imax_low_bits: Annotated[float | None, "Lower end of the 95 % interval of imax_bits (bits)"]
-    imax_high_bits: Annotated[float | None, "Upper end of the 95 % interval of imax_bits; may be Infinity (bits)"]
+    imax_low_bits: Annotated[float | None, "Lower end of the interval of imax_bits (bits)"]
+    imax_high_bits: Annotated[float | None, "Upper end of the interval of imax_bits; may be Infinity (bits)"]
     ubar: Annotated[float | None, "Noise scale of the law; NULL without a fit (UMIs per cell)"]
-    ubar_low: Annotated[float | None, "Lower end of the 95 % interval of ubar (UMIs per cell)"]
-    ubar_high: Annotated[float | None, "Upper end of the 95 % interval of ubar; may be Infinity (UMIs per cell)"]
+    ubar_low: Annotated[float | None, "Lower end of the interval of ubar (UMIs per cell)"]
+    ubar_high: Annotated[float | None, "Upper end of the interval of ubar; may be Infinity (UMIs per cell)"]
     target_label: Annotated[str | None, "What target_depth reaches, in words"] = None
     target_fraction: Annotated[float | None, "Fraction of imax_bits that target_depth reaches; NULL for other targets"]
     target_bits: Annotated[float | None, "Information at target_depth (bits)"] = None
     target_depth: Annotated[float | None, "Depth at which the target is reached (UMIs per cell)"]
-    target_depth_low: Annotated[float | None, "Lower end of the 95 % interval of target_depth (UMIs per cell)"]
+    target_depth_low: Annotated[float | None, "Lower end of the interval of target_depth (UMIs per cell)"]
     target_depth_high: Annotated[
-        float | None, "Upper end of the 95 % interval of target_depth; may be Infinity (UMIs per cell)"
+        float | None, "Upper end of the interval of target_depth; may be Infinity (UMIs per cell)"
     ]
+    interval: Annotated[str | None, "What the intervals are: method and coverage depend on the protocol"] = None
     r2_seed_means: Annotated[float | None, "Explained share of the variance of the means over seeds"]
     r2_points: Annotated[float | None, "Explained share of the variance of the raw points"]
     residual_sd_bits: Annotated[float | None, "Standard deviation of the residuals of the fitted points (bits)"]
