@@ -34,9 +34,7 @@ def counts_in_blocks() -> Iterator[csr_array]:
     mean = rng.lognormal(-2.5, 1.0, N_GENES)
     for _ in range(N_CELLS // 1000):
         log_fold = rng.normal(size=(1000, 20)) @ loadings
-        yield csr_array(
-            rng.poisson(rng.gamma(2, 0.5, log_fold.shape) * mean * np.exp(log_fold)).astype(np.uint32)
-        )
+        yield csr_array(rng.poisson(rng.gamma(2, 0.5, log_fold.shape) * mean * np.exp(log_fold)).astype(np.uint32))
 
 
 def ours(cells: CountRows) -> npt.NDArray[np.float64]:
@@ -85,9 +83,7 @@ def largest_error(values: npt.NDArray[np.float64], exact: npt.NDArray[np.float64
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         store = write_counts(Path(folder) / "counts.zarr", counts_in_blocks(), N_GENES)
-        names = [
-            np.array([f"{kind}{i}" for i in range(n)]) for kind, n in zip("cg", store.shape, strict=True)
-        ]
+        names = [np.array([f"{kind}{i}" for i in range(n)]) for kind, n in zip("cg", store.shape, strict=True)]
         cells = CountRows(store, np.arange(N_CELLS), names[0], names[1])
         exact, in_memory_s = exact_singular_values(cells), decomposition_s(cells)
         pairs = [(timed(lambda: peer(cells)), timed(lambda: ours(cells))) for _ in range(N_ROUNDS)]

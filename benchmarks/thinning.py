@@ -55,9 +55,7 @@ class Bench:
 
     def __init__(self, n_cells: int, n_genes: int, folder: Path) -> None:
         self.counts = negative_binomial_counts(n_cells, n_genes)
-        self.names = [
-            [f"{kind}{i}" for i in range(n)] for kind, n in zip("cg", (n_cells, n_genes), strict=True)
-        ]
+        self.names = [[f"{kind}{i}" for i in range(n)] for kind, n in zip("cg", (n_cells, n_genes), strict=True)]
         self.keys = [identity_keys(names) for names in self.names]
         self.umis = self.counts.sum(axis=1)
         self.folder = folder
@@ -85,9 +83,7 @@ class Bench:
 
     def thinned(self, counts: csr_array, cell_keys: npt.NDArray[np.uint64], n_threads: int) -> csr_array:
         """Ours."""
-        return thin(
-            counts, level=LEVEL, seed=0, cell_keys=cell_keys, gene_keys=self.keys[1], n_threads=n_threads
-        )
+        return thin(counts, level=LEVEL, seed=0, cell_keys=cell_keys, gene_keys=self.keys[1], n_threads=n_threads)
 
     def thinned_blocks(self, n_threads: int) -> Iterator[csr_array]:
         """Ours, some cells at a time."""
@@ -152,9 +148,7 @@ def compare(name: str, bench: Bench, clock: Clock, peer: Timed, ours: Timed) -> 
     """Print one line; whether the gate, if there is one, is passed."""
     bench.clock = clock
     pairs = [(peer(), ours()) for _ in range(ROUNDS + 1)][1:]  # the first round compiles
-    peer_rate, our_rate = (
-        bench.counts.nnz / statistics.median(pair[side][0] for pair in pairs) for side in (0, 1)
-    )
+    peer_rate, our_rate = (bench.counts.nnz / statistics.median(pair[side][0] for pair in pairs) for side in (0, 1))
     peer_depth, our_depth = (pairs[0][side][1] / bench.counts.shape[0] for side in (0, 1))
     if abs(our_depth / peer_depth - 1) > DEPTH_TOLERANCE:
         raise SystemExit(f"{name}: {our_depth:.1f} UMIs per cell are left, the peer leaves {peer_depth:.1f}")

@@ -72,9 +72,7 @@ class CustomModel:
         start = time.perf_counter()
         report: object = self._model.fit(train, validation, seed=seed)
         if report is None:
-            report = FitReport(
-                train.n_cells, n_validation_cells=validation.n_cells, stop_reason="not reported"
-            )
+            report = FitReport(train.n_cells, n_validation_cells=validation.n_cells, stop_reason="not reported")
         if not isinstance(report, FitReport):
             raise InputError(
                 f"{self._class_path}: fit returned {type(report).__name__}; return a FitReport or nothing."

@@ -23,12 +23,9 @@ def load_class(class_path: str) -> type:
     module = _load_file(Path(module_path)) if module_path.endswith(".py") else _import(module_path)
     found = getattr(module, name, None)
     if not isinstance(found, type):
-        classes = [
-            n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__
-        ]
+        classes = [n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__]
         raise InputError(
-            f"{module_path} has no class {name!r}. Its classes: {', '.join(classes) or 'none'}. Correct "
-            "class_path."
+            f"{module_path} has no class {name!r}. Its classes: {', '.join(classes) or 'none'}. Correct class_path."
         )
     _check_methods(found, class_path)
     return found

@@ -143,9 +143,7 @@ def _read_h5ad(source: Source) -> NamedRows:
     with h5py.File(source.path) as file:
         keys = sorted(file["obsm"]) if "obsm" in file else []
         if source.obsm_key not in keys:
-            raise InputError(
-                f"{source.path} has no obsm[{source.obsm_key!r}]. Its keys: {', '.join(keys) or 'none'}."
-            )
+            raise InputError(f"{source.path} has no obsm[{source.obsm_key!r}]. Its keys: {', '.join(keys) or 'none'}.")
         element: Any = read_elem(file["obsm"][source.obsm_key])
         names = np.asarray(read_elem(file["obs"]).index).astype(str)
     if isinstance(element, pd.DataFrame):

@@ -86,9 +86,7 @@ class EmbeddingsModel:
 
     def initialise(self, train: CountRows, *, seed: int) -> None:  # noqa: ARG002
         """Raises MeasurementError: the untrained state of a model elsewhere is not known."""
-        raise MeasurementError(
-            "Embeddings from a file have no untrained baseline. Leave it out for this model."
-        )
+        raise MeasurementError("Embeddings from a file have no untrained baseline. Leave it out for this model.")
 
     def embed(self, cells: CountRows) -> npt.NDArray[np.float32]:
         """The embeddings of these cells. Raises InputError for missing cells, wrong sizes and NaN."""

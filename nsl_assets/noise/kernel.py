@@ -7,7 +7,7 @@ file that holds a function, not of the files of the functions that it calls.
 # ruff: noqa: PLR0917 - compiled functions take their arguments by position
 
 from collections.abc import Callable
-from math import exp, floor, log, log1p, sqrt
+from math import exp, floor, lgamma, log, log1p, pi, sqrt
 from typing import Final, ParamSpec, TypeVar
 
 import numba
@@ -96,9 +96,7 @@ def randomise(words: Words, cell_key: U64, key: U64) -> None:
 
 
 @compiled
-def _survivors(
-    words: Words, counts: npt.NDArray[np.uint32], none_kept: Words, places: npt.NDArray[np.int32]
-) -> int:
+def _survivors(words: Words, counts: npt.NDArray[np.uint32], none_kept: Words, places: npt.NDArray[np.int32]) -> int:
     """List the places where a molecule may be left, without a branch to mispredict; returns their number."""
     n = U64(0)
     for i in range(counts.size):
@@ -112,16 +110,16 @@ def _tabled_draw(count: int, word: U64, thresholds: Words) -> int:
     """Number of thresholds below the word: eight compared at once, without a branch, as most counts need no more."""
     kept = 0
     for k in range(_AT_ONCE):
-        kept += int(word > thresholds[count, k])
+        kept += int(word > thresholds[U64(count), k])
     while kept >= _AT_ONCE and kept < count and word > thresholds[count, kept]:
         kept += 1
     return kept
 
 
 @compiled
-def _unit(word: U64) -> float:
-    """A number strictly between 0 and 1 from the upper 53 bits."""
-    return (float(word >> U64(11)) + 0.5) * 2.0**-53
+def unit(word: U64) -> float:
+    """A number strictly between 0 and 1 from the upper 52 bits; one bit more would round up to 1."""
+    return (float(word >> U64(12)) + 0.5) * 2.0**-52
 
 
 @compiled
@@ -136,11 +134,13 @@ def _inversion(n: int, p: float, uniform: float) -> int:
 
 
 @compiled
-def _stirling_rest(k: float) -> float:
-    """log k! - [(k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2]: relative error below 1e-9 from k = 10 on."""
+def stirling_rest(k: float) -> float:
+    """log k! - [(k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2], to 1e-12."""
+    if k < 10:
+        return lgamma(k + 1.0) - ((k + 0.5) * log(k + 1.0) - (k + 1.0) + 0.5 * log(2.0 * pi))
     inverse = 1.0 / (k + 1.0)
     square = inverse * inverse
-    return inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0)))
+    return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
 
 
 @compiled
@@ -150,10 +150,10 @@ def _log_ratio(k: float, mode: float, n: float, odds: float) -> float:
         (mode + 0.5) * log((mode + 1.0) / (odds * (n - mode + 1.0)))
         + (n + 1.0) * log((n - mode + 1.0) / (n - k + 1.0))
         + (k + 0.5) * log(odds * (n - k + 1.0) / (k + 1.0))
-        + _stirling_rest(mode)
-        + _stirling_rest(n - mode)
-        - _stirling_rest(k)
-        - _stirling_rest(n - k)
+        + stirling_rest(mode)
+        + stirling_rest(n - mode)
+        - stirling_rest(k)
+        - stirling_rest(n - k)
     )
 
 
@@ -168,7 +168,7 @@ def _rejection(n: int, p: float, cell_key: U64, gene_key: U64, key: U64) -> int:
     while True:
         block += U64(1)
         first, second = random_words(cell_key, gene_key, key, block)
-        u, v = _unit(first) - 0.5, _unit(second)
+        u, v = unit(first) - 0.5, unit(second)
         near_edge = 0.5 - abs(u)
         k = floor((2.0 * a / near_edge + b) * u + centre)
         if k < 0 or k > n:
@@ -184,7 +184,7 @@ def _large_draw(count: int, level: float, cell_key: U64, gene_key: U64, key: U64
     """Molecules kept of a count that no table holds: the rarer outcome, kept or lost, is drawn."""
     p = min(level, 1.0 - level)
     if count * p < _INVERSION_BELOW:
-        drawn = _inversion(count, p, _unit(random_words(cell_key, gene_key, key, U64(1))[0]))
+        drawn = _inversion(count, p, unit(random_words(cell_key, gene_key, key, U64(1))[0]))
     else:
         drawn = _rejection(count, p, cell_key, gene_key, key)
     return drawn if level <= 0.5 else count - drawn
@@ -194,9 +194,7 @@ def _array(item: numba.types.Type, n_dimensions: int = 1, *, is_input: bool = Tr
     return numba.types.Array(item, n_dimensions, "C", readonly=is_input)
 
 
-_COUNTS, _GENES, _PLACES, _KEYS = (
-    _array(item) for item in (numba.uint32, numba.int32, numba.int64, numba.uint64)
-)
+_COUNTS, _GENES, _PLACES, _KEYS = (_array(item) for item in (numba.uint32, numba.int32, numba.int64, numba.uint64))
 _SIGNATURE: Final = numba.int64(
     *(_COUNTS, _GENES, _PLACES, _KEYS, _KEYS, numba.uint64, numba.float64, _array(numba.uint64, 2)),
     *(_array(item, is_input=False) for item in (numba.uint32, numba.int32, numba.int64)),
@@ -226,7 +224,7 @@ def thin_rows(
     words, places = np.empty(_BLOCK_ENTRIES, np.uint64), np.empty(_BLOCK_ENTRIES, np.int32)
     none_kept = np.zeros(_TABLED + 2, np.uint64)  # the last one, of large counts, lets all pass
     none_kept[: _TABLED + 1] = thresholds[:, 0]
-    n_kept = 0
+    n_kept = U64(0)  # unsigned, as all indices here: numba need not look for negative ones
     for row in range(kept_lengths.size):
         n_before = n_kept
         for start in range(starts[row], starts[row + 1], _BLOCK_ENTRIES):
@@ -234,13 +232,14 @@ def thin_rows(
             _look_up(gene_keys, genes[start:stop], words)
             randomise(words[: stop - start], cell_keys[row], key)
             for i in range(_survivors(words, counts[start:stop], none_kept, places)):
-                entry = start + places[i]
+                place = U64(places[i])
+                entry = U64(start) + place
                 count, gene = int(counts[entry]), genes[entry]
                 if count <= _TABLED:
-                    kept = _tabled_draw(count, words[places[i]], thresholds)
+                    kept = _tabled_draw(count, words[place], thresholds)
                 else:
                     kept = _large_draw(count, level, cell_keys[row], gene_keys[gene], key)
                 kept_counts[n_kept], kept_genes[n_kept] = kept, gene
-                n_kept += int(kept > 0)
-        kept_lengths[row] = n_kept - n_before
-    return n_kept
+                n_kept += U64(kept > 0)
+        kept_lengths[row] = int(n_kept - n_before)
+    return int(n_kept)

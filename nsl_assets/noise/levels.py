@@ -41,9 +41,7 @@ def level_of(key: str) -> float:
     """The level of a partition key. InputError for anything that `level_key` does not give."""
     match = _KEY.fullmatch(key)
     if match is None:
-        raise InputError(
-            f'"{key}" is not the key of a noise level. Such a key looks like "{level_key(0.025)}".'
-        )
+        raise InputError(f'"{key}" is not the key of a noise level. Such a key looks like "{level_key(0.025)}".')
     return require_level(float(match[1]))
 
 
@@ -55,8 +53,7 @@ def geometric_levels(n: int, lowest: float) -> tuple[float, ...]:
     """
     if n < 2 or not 0.0 < lowest < 1.0:
         raise InputError(
-            f"{n} levels down to {lowest!r} were asked for: at least 2 are needed, and the lowest lies between "
-            "0 and 1."
+            f"{n} levels down to {lowest!r} were asked for: at least 2 are needed, and the lowest lies between 0 and 1."
         )
     levels = tuple(_rounded(lowest ** (i / (n - 1))) for i in range(n))
     if len(set(levels)) < n or min(levels) == 0.0:

@@ -90,9 +90,7 @@ def realised_depth(store: CountStore, rows: npt.NDArray[np.intp]) -> Depth:
             for start in range(0, rows.size, BLOCK_ROWS)
         ]
     )
-    return Depth(
-        float(umis.sum() / umis.size), n_cells=int(umis.size), n_nonempty_cells=int((umis > 0).sum())
-    )
+    return Depth(float(umis.sum() / umis.size), n_cells=int(umis.size), n_nonempty_cells=int((umis > 0).sum()))
 
 
 def _unique_keys(names: Iterable[str], n_expected: int, what: str) -> npt.NDArray[np.uint64]:

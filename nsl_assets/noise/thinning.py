@@ -133,9 +133,7 @@ class _Kernel:
     There is room for all entries; what is not needed is never touched, so that it costs no memory.
     """
 
-    def __init__(
-        self, counts: csr_array, level: float, key: np.uint64, cell_keys: Keys, gene_keys: Keys
-    ) -> None:
+    def __init__(self, counts: csr_array, level: float, key: np.uint64, cell_keys: Keys, gene_keys: Keys) -> None:
         self._counts = np.ascontiguousarray(counts.data)
         self._genes = np.ascontiguousarray(counts.indices, dtype=np.int32)
         self._starts = counts.indptr.astype(np.int64)

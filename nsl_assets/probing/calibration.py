@@ -59,9 +59,7 @@ def _correlated(d: int, bits: float, n_pairs: int, draws: np.random.Generator) -
     return x, y
 
 
-def _gaussian(
-    columns: tuple[int, int], d: int, bits: float, n_pairs: int, draws: np.random.Generator
-) -> Sample:
+def _gaussian(columns: tuple[int, int], d: int, bits: float, n_pairs: int, draws: np.random.Generator) -> Sample:
     """``d`` informative dimensions, rotated among noise columns."""
     n_x, n_y = columns
     x, y = _correlated(d, bits, n_pairs, draws)

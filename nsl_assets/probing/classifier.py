@@ -115,9 +115,7 @@ def _shrunk_means(means: Columns, counts: Rows) -> Columns:
 class _Networks:
     """Perceptrons of all problems, trained together to correct the linear discriminants' logits."""
 
-    def __init__(
-        self, columns: Columns, problems: Sequence[_Problem], settings: InfoNceSettings, seed: int
-    ) -> None:
+    def __init__(self, columns: Columns, problems: Sequence[_Problem], settings: InfoNceSettings, seed: int) -> None:
         n_classes, width = problems[0].discriminants.shape[1], settings.width(len(columns))
         self._layers: tuple[Layer, ...] = ((columns.shape[1], width), (width, width), (width, n_classes))
         self._columns = torch.from_numpy(np.clip(columns, -_INPUT_CLIP, _INPUT_CLIP).astype(np.float32))
@@ -137,14 +135,10 @@ class _Networks:
     def logits(self, problem: int) -> Columns:
         """The network's correction (n_pairs, n_classes) of a problem, for all pairs."""
         with torch.no_grad():
-            corrections = perceptron(
-                self._columns[None], self.trained.parameters[problem : problem + 1], self._layers
-            )
+            corrections = perceptron(self._columns[None], self.trained.parameters[problem : problem + 1], self._layers)
         return corrections[0].double().numpy()
 
-    def _log_posteriors(
-        self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None
-    ) -> Tensor:
+    def _log_posteriors(self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None) -> Tensor:
         """Log posterior (n_problems, n_rows) of the true class."""
         correction = perceptron(self._columns[rows], parameters, self._layers, masks)
         logits = log_softmax(self._linear[problems[:, None], rows] + correction, dim=-1)

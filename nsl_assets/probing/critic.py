@@ -96,9 +96,7 @@ class Critic:
             critic = self._scores(self.trained.parameters[which], which, index, None)
         return self._inputs.base_scores(which, index)[0].numpy(), critic[0].numpy()
 
-    def _scores(
-        self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None
-    ) -> Tensor:
+    def _scores(self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None) -> Tensor:
         x, y = self._inputs.x[problems[:, None], rows], self._inputs.y[problems[:, None], rows]
         split = n_parameters(self._x_layers)
         g = perceptron(x, parameters[:, :split], self._x_layers, masks)

@@ -130,9 +130,7 @@ _ESTIMATORS: Final[dict[str, Estimator]] = {"infonce": _infonce, "lmi": _latent}
 
 def _estimator(name: str) -> Estimator:
     if name not in _ESTIMATORS:
-        raise MeasurementError(
-            f"there is no estimator {name!r}: choose one of {', '.join(get_args(EstimatorName))}."
-        )
+        raise MeasurementError(f"there is no estimator {name!r}: choose one of {', '.join(get_args(EstimatorName))}.")
     return _ESTIMATORS[name]
 
 

@@ -35,9 +35,7 @@ def cross_fitting_folds(
     (n_pairs,) are spread evenly over the test sets. Raises MeasurementError where there is only one group.
     """
     labels = _test_labels(n_pairs, n_folds, generator, classes, group)
-    return [
-        _fold(labels == label, validation_fraction, generator, group) for label in range(labels.max() + 1)
-    ]
+    return [_fold(labels == label, validation_fraction, generator, group) for label in range(labels.max() + 1)]
 
 
 def _test_labels(
@@ -71,9 +69,7 @@ def _group_labels(group: Rows, n_folds: int, generator: np.random.Generator) -> 
     return label_of_group[codes]
 
 
-def _fold(
-    is_test: npt.NDArray[np.bool_], fraction: float, generator: np.random.Generator, group: Rows | None
-) -> Fold:
+def _fold(is_test: npt.NDArray[np.bool_], fraction: float, generator: np.random.Generator, group: Rows | None) -> Fold:
     rest = generator.permutation(np.flatnonzero(~is_test))
     n_validation = max(round(fraction * len(rest)), min(40, len(rest) // 3))
     chosen = _validation_rows(rest, n_validation, group)

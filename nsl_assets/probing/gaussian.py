@@ -60,9 +60,7 @@ def canonical_bases(x: Columns, y: Columns) -> list[CanonicalBase]:
         rho = shrink(sample, len(x), x.shape[1], y.shape[1])
         kept = rho > 0
         candidates.append(
-            CanonicalBase(
-                x_mean, y_mean, x_whitener @ left[:, kept], y_whitener @ right.T[:, kept], rho[kept]
-            )
+            CanonicalBase(x_mean, y_mean, x_whitener @ left[:, kept], y_whitener @ right.T[:, kept], rho[kept])
         )
     return candidates
 

@@ -46,8 +46,7 @@ def measure_continuous(pairs: Pairs, settings: InfoNceSettings, seed: int) -> Me
     with one_thread():
         critic = _critic(problems, settings, seed)
         held_out = [
-            _held_out(problem.fold, partial(critic.scores, number), seed)
-            for number, problem in enumerate(problems)
+            _held_out(problem.fold, partial(critic.scores, number), seed) for number, problem in enumerate(problems)
         ]
     return held_out_measurement(
         held_out[:-1],

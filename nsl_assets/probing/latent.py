@@ -135,9 +135,7 @@ class Autoencoders:
 
     def _initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
         layers = [layer for part in self._parts for layer in part]
-        return torch.from_numpy(
-            np.stack([np.concatenate([_xavier(layer, g) for layer in layers]) for g in generators])
-        )
+        return torch.from_numpy(np.stack([np.concatenate([_xavier(layer, g) for layer in layers]) for g in generators]))
 
     def _split(self, parameters: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
         pieces = torch.split(parameters, [n_parameters(part) for part in self._parts], dim=1)

@@ -47,8 +47,7 @@ def initial_parameters(layers: Sequence[Layer], generators: Sequence[np.random.G
 
 def _initial_network(layers: Sequence[Layer], generator: np.random.Generator) -> np.ndarray:
     pieces = [
-        generator.uniform(-(n_in**-0.5), n_in**-0.5, (n_in + 1) * n_out).astype(np.float32)
-        for n_in, n_out in layers
+        generator.uniform(-(n_in**-0.5), n_in**-0.5, (n_in + 1) * n_out).astype(np.float32) for n_in, n_out in layers
     ]
     return np.concatenate(pieces)
 
@@ -80,9 +79,7 @@ class DropoutMasks:
         return self._pool[start : start + like.numel()].view(like.shape)
 
 
-def perceptron(
-    x: Tensor, parameters: Tensor, layers: Sequence[Layer], masks: DropoutMasks | None = None
-) -> Tensor:
+def perceptron(x: Tensor, parameters: Tensor, layers: Sequence[Layer], masks: DropoutMasks | None = None) -> Tensor:
     """SiLU perceptrons on x (n_networks or 1, n_rows, n_columns), with dropout where masks are given."""
     weights = unpack(parameters, layers)
     x = x.expand(len(parameters), -1, -1)

@@ -96,7 +96,7 @@ def explain(error: ValidationError, origin: Mapping[str, Path]) -> str:
         place = [str(part) for part in mistake["loc"]]
         file = origin.get(place[1]) if len(place) > 1 and place[0] == "studies" else None
         found = "" if isinstance(mistake["input"], dict) else f" found {mistake['input']!r}:"
-        allowed = mistake["msg"].removeprefix("Value error, ")
+        allowed = mistake["msg"].removeprefix("Value error, ").rstrip(".")
         lines.append(f"{file or PROJECT_FILE}: {'.'.join(place) or 'the file'}:{found} {allowed}.")
     return "\n".join(lines)
 

@@ -101,9 +101,7 @@ def _categorical(column: pd.Series[Any], settings: H5adTask) -> Auxiliary:
     labels = [str(label) for label in classes.cat.categories]
     for label in settings.unknown_labels:
         if label not in labels:
-            raise InputError(
-                missing(f"class {label!r} in {settings.auxiliary} (unknown_labels)", label, labels)
-            )
+            raise InputError(missing(f"class {label!r} in {settings.auxiliary} (unknown_labels)", label, labels))
     names = [label for label in labels if label not in settings.unknown_labels]
     _refuse_single_value(settings.auxiliary, names)
     recoded = pd.Index(names).get_indexer(pd.Index(labels)).astype(np.int32)
@@ -121,9 +119,7 @@ def _continuous(table: pd.DataFrame, settings: H5adTask) -> Auxiliary:
     values[np.isnan(values).any(axis=1)] = np.nan
     observed = values[~np.isnan(values[:, 0])]
     if observed.size == 0:
-        raise InputError(
-            f"{settings.auxiliary} has no cell with a value in every column: nothing to measure."
-        )
+        raise InputError(f"{settings.auxiliary} has no cell with a value in every column: nothing to measure.")
     varies = observed.min(axis=0) < observed.max(axis=0)
     if not varies.any():
         _refuse_single_value(settings.auxiliary, [f"{observed[0, 0]:g}"])
@@ -151,23 +147,17 @@ def _transformed(values: npt.NDArray[np.float64], settings: H5adTask) -> npt.NDA
         return values
     if settings.auxiliary_transform == "log1p" or _are_counts_in_obsm(values, settings):
         if np.nanmin(values) <= -1:
-            raise InputError(
-                f'{settings.auxiliary} holds {np.nanmin(values):g}: use auxiliary_transform = "none".'
-            )
+            raise InputError(f'{settings.auxiliary} holds {np.nanmin(values):g}: use auxiliary_transform = "none".')
         values = np.log1p(values)
     return np.asarray((values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0))
 
 
 def _are_counts_in_obsm(values: npt.NDArray[np.float64], settings: H5adTask) -> bool:
     finite = values[~np.isnan(values)]
-    return settings.auxiliary.startswith("obsm:") and bool(
-        np.all((finite >= 0) & (finite == np.rint(finite)))
-    )
+    return settings.auxiliary.startswith("obsm:") and bool(np.all((finite >= 0) & (finite == np.rint(finite))))
 
 
 def _refuse_single_value(auxiliary: str, names: list[str]) -> None:
     if len(names) < 2:
         only = f"only one value ({names[0]})" if names else "no known value"
-        raise InputError(
-            f"{auxiliary} has {only}: information about it is 0 bits by definition. Choose another."
-        )
+        raise InputError(f"{auxiliary} has {only}: information about it is 0 bits by definition. Choose another.")

@@ -136,8 +136,7 @@ def _canonical(block: csr_array, n_genes: int) -> csr_array:
         raise InputError(f"A block of counts has type {rows.data.dtype}; integers are needed.")
     if rows.nnz and (rows.data.min() < 0 or rows.data.max() > LARGEST_COUNT):
         raise InputError(
-            f"Counts between {rows.data.min()} and {rows.data.max()} were found; "
-            f"0 to {LARGEST_COUNT} can be stored."
+            f"Counts between {rows.data.min()} and {rows.data.max()} were found; 0 to {LARGEST_COUNT} can be stored."
         )
     if not rows.has_canonical_format:
         rows = rows.copy()

@@ -93,9 +93,7 @@ class CountStore:
             indices[target], data[target] = part.indices, part.data
         return _csr(data, indices, indptr, self.shape[1])
 
-    def _spans(
-        self, order: npt.NDArray[np.intp], rows: npt.NDArray[np.intp]
-    ) -> Iterator[npt.NDArray[np.intp]]:
+    def _spans(self, order: npt.NDArray[np.intp], rows: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         """Cut ascending rows where the gap skips a chunk and where a span would decode too much."""
         starts, stops = self._indptr[rows[order]], self._indptr[rows[order] + 1]
         begin = 0
@@ -170,9 +168,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
     array = group.get(name)
     if not isinstance(array, zarr.Array):
-        raise StorageError(
-            f"{group.store_path} is damaged: it has no array {name!r}. Delete it and run again."
-        )
+        raise StorageError(f"{group.store_path} is damaged: it has no array {name!r}. Delete it and run again.")
     return array
 
 

@@ -29,9 +29,7 @@ class DepthSummary:
 def summarise_depth(umis: npt.NDArray[Any]) -> DepthSummary:
     """Summary of the UMIs (n_cells,) of cells; empty cells count in the percentiles, not in the bars."""
     low, median, high = np.percentile(umis, [5, 50, 95])
-    return DepthSummary(
-        float(median), float(low), float(high), float(np.mean(umis == 0)), _bars(umis[umis > 0])
-    )
+    return DepthSummary(float(median), float(low), float(high), float(np.mean(umis == 0)), _bars(umis[umis > 0]))
 
 
 def _bars(umis: npt.NDArray[Any]) -> str:

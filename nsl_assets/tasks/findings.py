@@ -100,15 +100,11 @@ def _class_size_findings(auxiliary: Auxiliary, sizes: npt.NDArray[Any]) -> Itera
         yield Finding("note", "auxiliary", f"{len(alone)} class(es) with a single cell: {_some(alone)}")
 
 
-def split_findings(
-    roles: npt.NDArray[np.int8], n_groups: int | None, settings: SplitSettings
-) -> Iterator[Finding]:
+def split_findings(roles: npt.NDArray[np.int8], n_groups: int | None, settings: SplitSettings) -> Iterator[Finding]:
     """How many cells train, validate and probe, and whether groups kept that from what was asked."""
     train, validation, probe = (int(np.count_nonzero(roles == role)) for role in (TRAIN, VALIDATION, PROBE))
     whole = f", {n_groups:,} groups kept whole" if n_groups is not None else ""
-    yield Finding(
-        "ok", "split", f"{train:,} cells to train on, {validation:,} to validate, {probe:,} to probe{whole}"
-    )
+    yield Finding("ok", "split", f"{train:,} cells to train on, {validation:,} to validate, {probe:,} to probe{whole}")
     if abs(probe / roles.size - settings.probe_fraction) > 0.1:
         message = (
             f"the probe holds {probe / roles.size:.0%} of the cells, {settings.probe_fraction:.0%} were "
@@ -121,9 +117,7 @@ def pair_findings(n_pairs: int) -> Iterator[Finding]:
     """Whether enough probe cells have a known auxiliary. `n_pairs` counts them."""
     found = f"{n_pairs:,} probe cells have a known auxiliary"
     if n_pairs < FEWEST_PAIRS:
-        message = (
-            f"{found}; at least {FEWEST_PAIRS} are needed, {FEW_PAIRS} are advised. Raise probe_fraction"
-        )
+        message = f"{found}; at least {FEWEST_PAIRS} are needed, {FEW_PAIRS} are advised. Raise probe_fraction"
         yield Finding("error", "pairs", message)
     elif n_pairs < FEW_PAIRS:
         message = f"{found}: estimates from fewer than {FEW_PAIRS} tend to be low and have wide intervals"

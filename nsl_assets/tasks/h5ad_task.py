@@ -48,9 +48,7 @@ def kept_cells(cell_names: npt.NDArray[Any], settings: H5adTask) -> npt.NDArray[
     """Which cells of the file take part, (n_cells,): all, or `max_cells` chosen by identity."""
     kept = np.ones(cell_names.size, dtype=bool)
     if settings.max_cells is not None and settings.max_cells < cell_names.size:
-        kept[
-            keyed_order(identity_keys(cell_names), "max_cells", settings.split_seed)[settings.max_cells :]
-        ] = False
+        kept[keyed_order(identity_keys(cell_names), "max_cells", settings.split_seed)[settings.max_cells :]] = False
     return kept
 
 

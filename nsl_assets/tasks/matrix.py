@@ -109,10 +109,7 @@ class Matrix:
     def _describe(self, block: csr_array, start: int, entry: int) -> str:
         cell = self.cell_names[start + int(np.searchsorted(block.indptr, entry, side="right")) - 1]
         gene = self.gene_names[block.indices[entry]]
-        return (
-            f"{self.label} holds {block.data[entry]:g} at cell {cell}, gene {gene}: "
-            "raw integer counts are needed."
-        )
+        return f"{self.label} holds {block.data[entry]:g} at cell {cell}, gene {gene}: raw integer counts are needed."
 
     @cached_property
     def _indptr(self) -> npt.NDArray[np.int64]:

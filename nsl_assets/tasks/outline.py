@@ -36,7 +36,5 @@ def outline(settings: H5adTask | SimulatedCells) -> Outline:
             if settings.group is not None:
                 groups = read_groups(file, settings.group, matrix.cell_names)[kept]
     roles = split_cells(names, groups, settings)
-    n_train, n_validation, n_probe = (
-        int(np.count_nonzero(roles == role)) for role in (TRAIN, VALIDATION, PROBE)
-    )
+    n_train, n_validation, n_probe = (int(np.count_nonzero(roles == role)) for role in (TRAIN, VALIDATION, PROBE))
     return Outline(names.size, n_genes, n_train, n_validation, n_probe)

@@ -91,9 +91,7 @@ class Integrand:
 
     def part(self, cells: slice) -> Integrand:
         """The same for some of the cells."""
-        return replace(
-            self, totals=self.totals[cells], scores=self.scores[cells], prior_mean=self.prior_mean[cells]
-        )
+        return replace(self, totals=self.totals[cells], scores=self.scores[cells], prior_mean=self.prior_mean[cells])
 
     def log_value(self, states: Floats) -> Floats:
         """Log at states (n_cells, n_nodes, d); -inf outside the table."""

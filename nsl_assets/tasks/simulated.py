@@ -82,18 +82,14 @@ class CellModel:
         log_mean = np.log(self.umis_per_cell) - log_variance / 2
         return np.asarray(np.exp(log_mean + np.sqrt(log_variance) * rng.standard_normal(n_cells)))
 
-    def draw_counts(
-        self, rng: np.random.Generator, latent: Floats, library_sizes: Floats
-    ) -> npt.NDArray[np.int64]:
+    def draw_counts(self, rng: np.random.Generator, latent: Floats, library_sizes: Floats) -> npt.NDArray[np.int64]:
         """Counts of cells in these states, (n_cells, n_genes)."""
         return rng.poisson(library_sizes[:, None] * self.profiles(latent))
 
     def save(self, path: Path) -> None:
         """Write as JSON; floats keep all their digits."""
         values = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        path.write_text(
-            json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()})
-        )
+        path.write_text(json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}))
 
 
 def load_cell_model(path: Path) -> CellModel:
@@ -148,7 +144,5 @@ def _states(settings: SimulatedCells, model: CellModel) -> Iterator[tuple[int, F
     """Block number, latent states and auxiliary values of all cells, block by block."""
     for block, start in enumerate(range(0, settings.n_cells, _BLOCK_CELLS)):
         n_cells = min(_BLOCK_CELLS, settings.n_cells - start)
-        latent, auxiliary = model.draw_latent(
-            generator("simulated cells", settings.seed, block), _BLOCK_CELLS
-        )
+        latent, auxiliary = model.draw_latent(generator("simulated cells", settings.seed, block), _BLOCK_CELLS)
         yield block, latent[:n_cells], auxiliary[:n_cells]

@@ -107,9 +107,7 @@ def write_table(path: Path, **columns: npt.NDArray[Any]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    parquet.write_table(
-        pa.table({name: pa.array(list(column), pa.string()) for name, column in columns.items()}), path
-    )
+    parquet.write_table(pa.table({name: pa.array(list(column), pa.string()) for name, column in columns.items()}), path)
 
 
 def read_table(path: Path) -> dict[str, npt.NDArray[Any]]:

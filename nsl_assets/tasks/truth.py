@@ -52,9 +52,7 @@ class SimulationTruth:
         """
         wanted = np.asarray(levels, dtype=np.float64)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() <= 1):
-            raise InputError(
-                f"Levels between {wanted.min():g} and {wanted.max():g}: each must lie in [0, 1]."
-            )
+            raise InputError(f"Levels between {wanted.min():g} and {wanted.max():g}: each must lie in [0, 1].")
         unique, places = np.unique(-wanted, return_inverse=True)
         terms = self._information_terms(-unique, n_cells)
         error = terms.std(axis=1, ddof=1) / np.sqrt(n_cells)

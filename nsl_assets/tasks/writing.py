@@ -53,9 +53,7 @@ def auxiliary_identity(settings: H5adTask | SimulatedCells) -> dict[str, Any]:
     return {"code_version": CODE_VERSION, **identity}
 
 
-def write_data(
-    settings: H5adTask | SimulatedCells, folder: Path, *, chunk_entries: int | None = None
-) -> None:
+def write_data(settings: H5adTask | SimulatedCells, folder: Path, *, chunk_entries: int | None = None) -> None:
     """Write counts, cells with their roles, and genes into an existing folder.
 
     Raises InputError where the data cannot be used.
