@@ -54,8 +54,17 @@ class _Execution:
             run_config=QUIET,
             raise_on_error=False,
         )
-        self.failures += [_failure_text(event) for event in result.all_events if event.is_step_failure]
+        failed = [event for event in result.all_events if event.is_step_failure]
+        if any(_is_interruption(event) for event in failed):
+            # Dagster turns SIGINT and SIGTERM into a failed step; the user meant all of it.
+            raise KeyboardInterrupt
+        self.failures += [_failure_text(event) for event in failed]
         return bool(result.success)
+
+
+def _is_interruption(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
 
 def _failure_text(event: dg.DagsterEvent) -> str:
