@@ -35,7 +35,8 @@ endif
 
 test: install lint
 	$(BIN)/python -m pytest -q -m "not slow" -n 2
-	$(BIN)/dg check defs
+	$(BIN)/nsl init --instance-only
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
 
 lint: install
 	$(BIN)/ruff check .

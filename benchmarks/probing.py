@@ -72,6 +72,7 @@ def mean_or_none(values: list[float]) -> float | None:
 def tree_ksg_bits(x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], k: int = 3) -> float:
     from sklearn.neighbors import KDTree, NearestNeighbors
 
+    x, y = x.astype(np.float64), y.astype(np.float64)
     joint = np.hstack([x, y])
     search = NearestNeighbors(n_neighbors=k, metric="chebyshev").fit(joint)
     radius = np.nextafter(search.kneighbors()[0][:, -1], 0)

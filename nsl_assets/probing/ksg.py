@@ -3,7 +3,7 @@
 Brute force over vectorised rows beats neighbour trees from about five dimensions on.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -13,6 +13,8 @@ from nsl_assets.errors import MeasurementError
 
 Points = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
+_TILE: Final = 4_096
+_SCAN: Final = 64
 
 
 def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float64]:
@@ -26,7 +28,9 @@ def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float6
     n_pairs = len(x)
     if n_pairs <= k:
         raise MeasurementError(f"{n_pairs} pairs for {k} nearest neighbours: at least {k + 1} are needed.")
-    n_joint, n_x, n_y = _neighbour_counts(np.ascontiguousarray(x.T), np.ascontiguousarray(y.T), k)
+    dtype = np.result_type(x, y)
+    columns = [np.ascontiguousarray(side.T, dtype=dtype) for side in (x, y)]
+    n_joint, n_x, n_y = _neighbour_counts(columns[0], columns[1], k)
     nats = digamma(n_joint) + digamma(n_pairs) - digamma(n_x + 1) - digamma(n_y + 1)
     terms: npt.NDArray[np.float64] = nats / np.log(2)
     return terms
@@ -35,28 +39,57 @@ def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float6
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
 def _distances(columns: Points, row: int, out: Points) -> None:
     """Maximum-norm distances from one point to all; ``columns`` is (n_dimensions, n_points)."""
-    out[:] = np.abs(columns[0] - columns[0, row])
-    for dimension in range(1, len(columns)):
-        column = columns[dimension]
-        at = column[row]
-        for other in range(len(out)):
-            distance = abs(column[other] - at)
-            out[other] = distance if distance > out[other] else out[other]
+    n_dimensions, n_points = columns.shape
+    for start in range(0, n_points, _TILE):
+        stop = min(start + _TILE, n_points)
+        for other in range(start, stop):
+            out[other] = abs(columns[0, other] - columns[0, row])
+        for dimension in range(1, n_dimensions):
+            at = columns[dimension, row]
+            for other in range(start, stop):
+                distance = abs(columns[dimension, other] - at)
+                out[other] = distance if distance > out[other] else out[other]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _larger(first: Points, second: Points, out: Points) -> None:
+    for other in range(len(out)):
+        out[other] = first[other] if first[other] > second[other] else second[other]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _smallest(values: Points) -> float:
+    smallest = values[0]
+    for other in range(len(values)):
+        smallest = values[other] if values[other] < smallest else smallest
+    return smallest
 
 
 @numba.njit(cache=True, nogil=True)
-def _kth_smallest(first: Points, second: Points, row: int, k: int) -> float:
-    """The k-th smallest joint distance (the larger of two) to a point other than ``row`` itself."""
-    smallest = np.full(k, np.inf)
-    for other in range(len(first)):
-        distance = max(first[other], second[other])
-        if distance < smallest[k - 1] and other != row:
-            place = k - 1
-            while place > 0 and smallest[place - 1] > distance:
-                smallest[place] = smallest[place - 1]
-                place -= 1
-            smallest[place] = distance
-    return float(smallest[k - 1])
+def _kth_smallest(values: Points, nearest: Points) -> float:
+    """The k-th smallest value, k the length of the work space ``nearest``; few tiles can improve on it."""
+    nearest[:] = np.inf
+    last = len(nearest) - 1
+    for start in range(0, len(values), _SCAN):
+        tile = values[start : start + _SCAN]
+        if _smallest(tile) >= nearest[last]:
+            continue
+        for value in tile:
+            if value < nearest[last]:
+                place = last
+                while place > 0 and nearest[place - 1] > value:
+                    nearest[place] = nearest[place - 1]
+                    place -= 1
+                nearest[place] = value
+    return nearest[last]
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_below(values: Points, radius: float) -> int:
+    count = np.int32(0)
+    for other in range(len(values)):
+        count += np.int32(values[other] < radius)
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -64,18 +97,20 @@ def _neighbour_counts(x: Points, y: Points, k: int) -> tuple[Counts, Counts, Cou
     """Counts of each pair (joint, x, y): neighbours within the k-th joint distance, itself not counted."""
     n_pairs = x.shape[1]
     counts = np.zeros((3, n_pairs), dtype=np.int64)
-    x_distance = np.empty(n_pairs, dtype=x.dtype)
-    y_distance = np.empty(n_pairs, dtype=y.dtype)
+    x_distance, y_distance, distance = np.empty((3, n_pairs), dtype=x.dtype)
+    nearest = np.empty(k, dtype=x.dtype)
     for row in range(n_pairs):
         _distances(x, row, x_distance)
         _distances(y, row, y_distance)
-        radius = _kth_smallest(x_distance, y_distance, row, k)
+        _larger(x_distance, y_distance, distance)
+        distance[row] = np.inf
+        radius = _kth_smallest(distance, nearest)
         if radius > 0:
             counts[0, row] = k
-            counts[1, row] = (x_distance < radius).sum() - 1
-            counts[2, row] = (y_distance < radius).sum() - 1
+            counts[1, row] = _count_below(x_distance, radius) - 1
+            counts[2, row] = _count_below(y_distance, radius) - 1
         else:
-            counts[0, row] = ((x_distance == 0) & (y_distance == 0)).sum() - 1
+            counts[0, row] = (distance == 0).sum()
             counts[1, row] = (x_distance == 0).sum() - 1
             counts[2, row] = (y_distance == 0).sum() - 1
     return counts[0], counts[1], counts[2]

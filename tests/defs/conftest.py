@@ -119,7 +119,7 @@ def server(project: Path, storage: Path) -> Iterator[Server]:
     try:
         with dg.DagsterInstance.get() as instance:
             running = Server(f"http://127.0.0.1:{port}", instance)
-            wait_until(lambda: _answers(running), "an answer of the webserver")
+            wait_until(lambda: _answers(running, process), "an answer of the webserver", timeout_s=120)
             yield running
     finally:
         os.killpg(process.pid, signal.SIGINT)
@@ -130,7 +130,8 @@ def server(project: Path, storage: Path) -> Iterator[Server]:
         log.close()
 
 
-def _answers(server: Server) -> bool:
+def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, f"dagster dev ended with {process.returncode}: see its log"
     try:
         return bool(server.query("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"))
     except OSError:

@@ -7,7 +7,9 @@ from nsl_assets.identity import CellHashes, cell_hashes
 from nsl_assets.study import GridCell, parse_project
 
 
-def hashes(*, n_cells: int = 200, level: float = 0.1, seed: int = 0, model: str = "pca", **changes: object) -> CellHashes:
+def hashes(
+    *, n_cells: int = 200, level: float = 0.1, seed: int = 0, model: str = "pca", **changes: object
+) -> CellHashes:
     content = {
         "sizes": [100, 200],
         "n_seeds": 2,
