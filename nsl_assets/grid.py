@@ -30,7 +30,7 @@ from nsl_resources.dispatch import Dispatcher, Failure, Message, Report, WorkerJ
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
 
 PUBLISH_EVERY_S = 20.0
-PROBING_MIB = 700
+PROBING_MIB = 450
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
 
 
