@@ -60,7 +60,7 @@ def measurement_metadata(outcomes: Sequence[Outcome]) -> Metadata:
         "umis_per_cell": dg.MetadataValue.float(float(np.mean([row.umis_per_cell for row in rows]))),
         "n_seeds": dg.MetadataValue.int(len(outcomes)),
         "n_pairs": dg.MetadataValue.int(min(row.n_pairs for row in rows)),
-        "worker_seconds": dg.MetadataValue.float(sum(worker.seconds for worker in computed)),
+        "worker_seconds": dg.MetadataValue.float(float(sum(worker.seconds for worker in computed))),
         "peak_memory_mib": dg.MetadataValue.float(max((worker.peak_memory_mib for worker in computed), default=0.0)),
         "flags": dg.MetadataValue.text(", ".join(sorted({flag for row in rows for flag in row.flags})) or "none"),
     }

@@ -16,6 +16,13 @@ def grid(study: str) -> list[list[str]]:
     return [[study, "simulated", "random_projection", asset] for asset in GRID]
 
 
+def finish(server: Server, *backfills: str) -> None:
+    """Wait until the backfills are done, all with success."""
+    for backfill in backfills:
+        wait_until(lambda one=backfill: server.backfill_status(one).startswith("COMPLETED"), f"backfill {backfill}")
+        assert server.backfill_status(backfill) == "COMPLETED_SUCCESS"
+
+
 def one_run(server: Server, assets: list[list[str]], partition: str | None = None) -> None:
     """Launch one run through GraphQL, as the button in the UI does, and wait for its success."""
     tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
@@ -47,8 +54,7 @@ def test_backfills_record_exactly_what_was_asked_for(server: Server):
     backfill = server.backfill([noised, *grid("wide")], ["q0.200000"])
     # The other study has another grid; both at once.
     other = server.backfill([["deep", "simulated", "noised"]], ["q0.100000", "q0.400000", "q1.000000"])
-    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the noise backfill")
-    wait_until(lambda: server.backfill_status(other) == "COMPLETED_SUCCESS", "the backfill of the other study")
+    finish(server, backfill, other)
     first = {"n000000100|q0.200000", "n000000200|q0.200000"}
     for path in grid("wide"):
         assert server.materialized(*path) == first
@@ -59,16 +65,14 @@ def test_backfills_record_exactly_what_was_asked_for(server: Server):
     one_run(server, [noised], "q0.500000")
     one_run(server, [noised], "q1.000000")
     ragged = ["n000000100|q1.000000", "n000000200|q0.500000"]
-    backfill = server.backfill(grid("wide"), ragged)
-    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the ragged backfill")
+    finish(server, server.backfill(grid("wide"), ragged))
     assert server.materialized(*grid("wide")[2]) == first | set(ragged)
     n_workers = len(Results(storage_root()).query("select * from run where study = 'wide'"))
     assert n_workers == 4
 
     # The rest, by asking for everything: what is stored is not computed again.
     everything = [f"n{n:09d}|q{q:.6f}" for n in (100, 200) for q in (1.0, 0.5, 0.2)]
-    backfill = server.backfill(grid("wide"), everything)
-    wait_until(lambda: server.backfill_status(backfill) == "COMPLETED_SUCCESS", "the resumed backfill")
+    finish(server, server.backfill(grid("wide"), everything))
     assert server.materialized(*grid("wide")[2]) == set(everything)
     assert len(Results(storage_root()).query("select * from run where study = 'wide'")) == 6
 

@@ -52,6 +52,15 @@ def test_what_ran_is_fresh_and_a_new_code_version_makes_its_room_stale(
     assert statuses(ran)["noised"] == "STALE"
 
 
+def test_running_again_computes_nothing_and_everything_stays_fresh(ran: dg.DagsterInstance):
+    results = Results(storage_root())
+    before = results.row_counts()
+    assert execute_study("deep", load_project(), Progress()) == []
+    results.publish()
+    assert results.row_counts() == before
+    assert set(statuses(ran).values()) == {"FRESH"}
+
+
 def test_a_change_in_probing_retrains_nothing(ran: dg.DagsterInstance, project: Path):
     file = project / "dagster_project.toml"
     file.write_text(file.read_text().replace("max_steps_few_pairs = 10", "max_steps_few_pairs = 11"))
