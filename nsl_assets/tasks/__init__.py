@@ -5,10 +5,10 @@ from nsl_assets.tasks.count_writing import write_counts
 from nsl_assets.tasks.counts import BLOCK_ROWS, CountRows, CountStore, open_counts
 from nsl_assets.tasks.findings import Finding
 from nsl_assets.tasks.inspection import inspect
-from nsl_assets.tasks.outline import Outline, outline
 from nsl_assets.tasks.settings import H5adTask, SimulatedCells, SplitSettings, TaskSettings
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
 from nsl_assets.tasks.task import Task, open_task
+from nsl_assets.tasks.task_outline import Outline, outline
 from nsl_assets.tasks.truth import SimulationTruth, TrueInformation
 from nsl_assets.tasks.writing import (
     CODE_VERSION,
