@@ -13,8 +13,9 @@ from nsl_assets.errors import MeasurementError
 
 Points = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
-_TILE: Final = 4_096
-_SCAN: Final = 64
+_TILE: Final = 2_048
+_SCAN: Final = 256
+_ROWS: Final = 8
 
 
 def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float64]:
@@ -37,18 +38,16 @@ def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float6
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-def _distances(columns: Points, row: int, out: Points) -> None:
-    """Maximum-norm distances from one point to all; ``columns`` is (n_dimensions, n_points)."""
-    n_dimensions, n_points = columns.shape
-    for start in range(0, n_points, _TILE):
-        stop = min(start + _TILE, n_points)
-        for other in range(start, stop):
-            out[other] = abs(columns[0, other] - columns[0, row])
-        for dimension in range(1, n_dimensions):
-            at = columns[dimension, row]
-            for other in range(start, stop):
-                distance = abs(columns[dimension, other] - at)
-                out[other] = distance if distance > out[other] else out[other]
+def _distances(columns: Points, first: int, out: Points) -> None:
+    """Maximum-norm distances (n_rows, n_points) of the points from ``first`` on to all; by tiles that stay in cache."""
+    for start in range(0, out.shape[1], _TILE):
+        for row in range(len(out)):
+            tile = out[row][start : start + _TILE]
+            for dimension in range(len(columns)):
+                column, at = columns[dimension][start : start + _TILE], columns[dimension, first + row]
+                for other in range(len(tile)):
+                    distance = abs(column[other] - at)
+                    tile[other] = distance if dimension == 0 else max(distance, tile[other])
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
@@ -57,22 +56,31 @@ def _larger(first: Points, second: Points, out: Points) -> None:
         out[other] = first[other] if first[other] > second[other] else second[other]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-def _smallest(values: Points) -> float:
-    smallest = values[0]
+@numba.njit(cache=True, nogil=True)
+def _count_below(values: Points, radius: float) -> Any:
+    count = np.int32(0)
     for other in range(len(values)):
-        smallest = values[other] if values[other] < smallest else smallest
-    return smallest
+        count += np.int32(values[other] < radius)
+    return count
 
 
 @numba.njit(cache=True, nogil=True)
-def _kth_smallest(values: Points, nearest: Points) -> float:
+def _count_zeros(values: Points) -> int:
+    count = 0
+    for value in values:
+        if value == 0:
+            count += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _kth_smallest(values: Points, nearest: Points) -> Any:
     """The k-th smallest value, k the length of the work space ``nearest``; few tiles can improve on it."""
     nearest[:] = np.inf
     last = len(nearest) - 1
     for start in range(0, len(values), _SCAN):
         tile = values[start : start + _SCAN]
-        if _smallest(tile) >= nearest[last]:
+        if _count_below(tile, nearest[last]) == 0:
             continue
         for value in tile:
             if value < nearest[last]:
@@ -85,32 +93,27 @@ def _kth_smallest(values: Points, nearest: Points) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_below(values: Points, radius: float) -> int:
-    count = np.int32(0)
-    for other in range(len(values)):
-        count += np.int32(values[other] < radius)
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
 def _neighbour_counts(x: Points, y: Points, k: int) -> tuple[Counts, Counts, Counts]:
     """Counts of each pair (joint, x, y): neighbours within the k-th joint distance, itself not counted."""
     n_pairs = x.shape[1]
     counts = np.zeros((3, n_pairs), dtype=np.int64)
-    x_distance, y_distance, distance = np.empty((3, n_pairs), dtype=x.dtype)
-    nearest = np.empty(k, dtype=x.dtype)
-    for row in range(n_pairs):
-        _distances(x, row, x_distance)
-        _distances(y, row, y_distance)
-        _larger(x_distance, y_distance, distance)
-        distance[row] = np.inf
-        radius = _kth_smallest(distance, nearest)
-        if radius > 0:
-            counts[0, row] = k
-            counts[1, row] = _count_below(x_distance, radius) - 1
-            counts[2, row] = _count_below(y_distance, radius) - 1
-        else:
-            counts[0, row] = (distance == 0).sum()
-            counts[1, row] = (x_distance == 0).sum() - 1
-            counts[2, row] = (y_distance == 0).sum() - 1
+    x_distances, y_distances = np.empty((_ROWS, n_pairs), x.dtype), np.empty((_ROWS, n_pairs), x.dtype)
+    distance, nearest = np.empty(n_pairs, x.dtype), np.empty(k, x.dtype)
+    for first in range(0, n_pairs, _ROWS):
+        stop = min(first + _ROWS, n_pairs)
+        _distances(x, first, x_distances[: stop - first])
+        _distances(y, first, y_distances[: stop - first])
+        for row in range(first, stop):
+            x_distance, y_distance = x_distances[row - first], y_distances[row - first]
+            _larger(x_distance, y_distance, distance)
+            distance[row] = np.inf
+            radius = _kth_smallest(distance, nearest)
+            if radius > 0:
+                counts[0, row] = k
+                counts[1, row] = _count_below(x_distance, radius) - 1
+                counts[2, row] = _count_below(y_distance, radius) - 1
+            else:
+                counts[0, row] = _count_zeros(distance)
+                counts[1, row] = _count_zeros(x_distance) - 1
+                counts[2, row] = _count_zeros(y_distance) - 1
     return counts[0], counts[1], counts[2]

@@ -37,11 +37,12 @@ def measured(name, n_pairs, estimator, *, seed=0, settings=None, **options):
     ("name", "below", "above"),
     [
         ("gaussian_1.0bit_5d", 0.15, 0.1),
-        ("gaussian_4.0bit_5d", 0.4, 0.1),
-        ("one_column_2bit", 0.2, 0.1),
         ("poisson_ties", 0.15, 0.1),
         ("classes_10", 0.15, 0.1),
         ("independent_16d", 0.05, 0.05),
+        pytest.param("gaussian_4.0bit_5d", 0.4, 0.1, marks=pytest.mark.slow),
+        pytest.param("one_column_2bit", 0.2, 0.1, marks=pytest.mark.slow),
+        pytest.param("spiral_2bit_3d", 1.0, 0.1, marks=pytest.mark.slow),
     ],
 )
 def test_infonce_comes_close_to_known_information_from_below(name, below, above):
@@ -66,7 +67,7 @@ def test_weak_and_wide_information_is_flagged_not_invented():
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("gaussian_1.0bit_5d", 0.45, 1.05), ("classes_10", 2.3, 3.2), ("independent_16d", -0.1, 0.1)],
+    [("gaussian_1.0bit_5d", 0.4, 1.05), ("classes_10", 2.3, 3.2), ("independent_16d", -0.1, 0.1)],
 )
 def test_latent_information_of_known_problems(name, low, high):
     result = measured(name, 1_000, "lmi")
@@ -110,7 +111,8 @@ def test_pairs_of_one_group_stay_together():
     group = np.repeat(np.arange(30), 20)
     x, y = draws.standard_normal((30, 4))[group], draws.standard_normal((30, 1))[group]
     x += 0.01 * draws.standard_normal(x.shape)
-    options = {"estimator": "infonce", "settings": ProbingSettings(), "seed": 0}
+    modest = ProbingSettings(infonce=InfoNceSettings(hidden_width=64, max_steps_few_pairs=100))
+    options = {"estimator": "infonce", "settings": modest, "seed": 0}
     leaky = estimate(x, as_auxiliary(y), **options)
     whole = estimate(x, as_auxiliary(y), group=group, **options)
     assert leaky.value_bits > 1.0
@@ -184,3 +186,20 @@ def test_the_room_is_imported_without_its_heavy_libraries():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gaussian_1.0bit_5d", "classes_10"])
+def test_latent_information_agrees_with_the_published_package(name, monkeypatch):
+    """The package trains 20 times longer on all pairs that it does not estimate; minutes a problem."""
+    import torch
+
+    monkeypatch.setattr(np, "NaN", np.nan, raising=False)
+    lmi = pytest.importorskip("latentmi.lmi")
+    x, y = PROBLEMS[name].sample(2_000, seed=0)
+    columns = np.eye(10)[y] if y.ndim == 1 else y
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    theirs = float(np.nanmean(lmi.estimate(x, columns, N_dims=16)[0]))
+    ours = measured(name, 2_000, "lmi").value_bits
+    assert ours == pytest.approx(theirs, abs=0.15)
