@@ -10,7 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= quickstart
 PORT ?= 3000
-export NSL_STORAGE ?= $(CURDIR)/storage
+NSL_STORAGE ?= $(CURDIR)/storage
+override NSL_STORAGE := $(abspath $(NSL_STORAGE))
+export NSL_STORAGE
 export DAGSTER_HOME ?= $(NSL_STORAGE)/dagster
 
 .PHONY: install study test lint slow bench ui clean

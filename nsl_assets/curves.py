@@ -64,7 +64,9 @@ def read_curves(
         frame = frame[frame["task"] == task]
     if model is not None:
         frame = frame[frame["model"] == model]
-    frame = frame[frame["measurement_hash"].isin(_current_hashes(study, frame))]
+    known = ((name, other) for name in study.tasks for other in study.models)
+    wanted = {digest for names in known for digest in measurement_hashes(study, *names)}
+    frame = frame[frame["measurement_hash"].isin(wanted)]
     groups = frame.groupby(["task", "model", "n_cells", "estimator"], sort=True)
     return [_measured(names, group) for names, group in groups]
 
@@ -79,12 +81,12 @@ def _measurements(results: Results, name: str) -> pd.DataFrame:
         ).df()
 
 
-def _current_hashes(study: Study, frame: pd.DataFrame) -> set[str]:
-    there = set(zip(frame["task"], frame["model"], strict=True))
+def measurement_hashes(study: Study, task: str, model: str) -> set[str]:
+    """Hashes of the measurements of trained models that the study asks for as it stands now."""
     return {
         digest
         for cell in study.cells()
-        if (cell.task, cell.model) in there
+        if (cell.task, cell.model) == (task, model)
         for digest in cell_hashes(study, cell).trained.measurement.values()
     }
 

@@ -3,11 +3,13 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
+from nsl_assets.errors import StorageError
 from nsl_assets.grid import PROBING_MIB, Platform, is_measured
-from nsl_assets.identity import cell_hashes
+from nsl_assets.identity import cell_hashes, data_hash, noised_hash
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import outline
+from nsl_resources.artifacts import Artifacts
 from nsl_resources.gpu import host_budget
 from nsl_resources.results import Results
 
@@ -17,6 +19,10 @@ STORED_MIB_PER_MILLION_COUNTS = 1.5
 """Disk of thinned counts: 88 MB for 62 million nonzero counts, rounded up."""
 COUNTS_PER_CELL = 1_500
 """Nonzero counts of a cell, where the file was not read yet."""
+
+
+Recorded = dict[tuple[str, str, int], float]
+"""Seconds of a worker by task, model and number of training cells."""
 
 
 @dataclass(frozen=True)
@@ -78,27 +84,27 @@ def study_cost(name: str, study: Study, platform: Platform) -> StudyCost:
         by_model[cell.task, cell.model].append(cell)
     recorded = _recorded_seconds(platform.results, name)
     models = tuple(_model_cost(study, cells, recorded, platform) for cells in by_model.values())
-    noised = sum(_noised_mib(study, task) for task in study.tasks)
+    noised = sum(_noised_mib(study, task, platform.artifacts) for task in study.tasks)
     return StudyCost(models, _n_workers(models, platform), noised)
 
 
-def _model_cost(
-    study: Study, cells: list[GridCell], recorded: dict[tuple[str, str], float], platform: Platform
-) -> ModelCost:
+def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platform: Platform) -> ModelCost:
     task, model = cells[0].task, cells[0].model
     size = outline(study.tasks[task])
-    cost = estimate_cost(study.models[model], study.sizes[-1], size.n_genes)
-    formula = START_UP_S + cost.seconds + _probing_seconds(study, size.n_probe)
-    left = sum(not is_measured(cell_hashes(study, cell), platform.artifacts) for cell in cells)
+    left = [cell for cell in cells if not is_measured(cell_hashes(study, cell), platform.artifacts)]
+    costs = {n_cells: estimate_cost(study.models[model], n_cells, size.n_genes) for n_cells in study.sizes_of(model)}
+    fixed_s = START_UP_S + _probing_seconds(study, size.n_probe)
+    seconds = [recorded.get((task, model, cell.n_cells), fixed_s + costs[cell.n_cells].seconds) for cell in left]
+    kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models == "all" else []
     return ModelCost(
         task=task,
         model=model,
         n_grid_cells=len(cells),
-        n_left=left,
-        seconds_a_cell=recorded.get((task, model), formula),
-        is_recorded=(task, model) in recorded,
-        memory_mib=cost.memory_mib + PROBING_MIB,
-        disk_mib=left * cost.disk_mib if study.keep_models == "all" else 0.0,
+        n_left=len(left),
+        seconds_a_cell=sum(seconds) / len(seconds) if seconds else 0.0,
+        is_recorded=any((task, model, cell.n_cells) in recorded for cell in left),
+        memory_mib=max(cost.memory_mib for cost in costs.values()) + PROBING_MIB,
+        disk_mib=sum(kept_mib),
     )
 
 
@@ -107,14 +113,18 @@ def _probing_seconds(study: Study, n_pairs: int) -> float:
     return len(study.probing.estimators) * (4.0 + 1.5e-3 * n_pairs)
 
 
-def _recorded_seconds(results: Results, study: str) -> dict[tuple[str, str], float]:
-    results.publish()
-    with results.connect() as database:
-        rows = database.execute(
-            "select task, model, avg(seconds) from run where study = ? and status = 'succeeded' group by all",
-            [study],
-        ).fetchall()
-    return {(task, model): seconds for task, model, seconds in rows}
+def _recorded_seconds(results: Results, study: str) -> Recorded:
+    """Mean seconds of earlier workers by task, model and training cells; empty where nothing ran yet."""
+    try:
+        with results.connect() as database:
+            rows = database.execute(
+                "select task, model, n_cells, avg(seconds) from run where study = ? and status = 'succeeded'"
+                " group by all",
+                [study],
+            ).fetchall()
+    except StorageError:
+        return {}
+    return {(task, model, n_cells): seconds for task, model, n_cells, seconds in rows}
 
 
 def _n_workers(models: tuple[ModelCost, ...], platform: Platform) -> int:
@@ -123,7 +133,13 @@ def _n_workers(models: tuple[ModelCost, ...], platform: Platform) -> int:
     return max(1, min(budget.cores // platform.machine.worker_threads, int(budget.memory_mib / largest)))
 
 
-def _noised_mib(study: Study, task: str) -> float:
+def _noised_mib(study: Study, task: str, artifacts: Artifacts) -> float:
+    """Disk of the counts that are not stored yet. Thinning keeps at most all nonzero counts, and few of the shallow."""
     n_counts = outline(study.tasks[task]).n_cells * COUNTS_PER_CELL
-    copies = 1 + sum(level for level in study.levels if level < 1.0) * study.n_seeds
-    return n_counts * copies * STORED_MIB_PER_MILLION_COUNTS / 1e6
+    missing = {} if artifacts.is_complete("data", data_hash(study.tasks[task])) else {"data": 1.0}
+    for level in study.levels:
+        for seed in study.seeds:
+            digest = noised_hash(study, task, level, seed)
+            if level < 1.0 and not artifacts.is_complete("noised", digest):
+                missing[digest] = level
+    return n_counts * sum(min(1.0, 2 * level) for level in missing.values()) * STORED_MIB_PER_MILLION_COUNTS / 1e6

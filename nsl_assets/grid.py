@@ -10,12 +10,16 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from nsl_assets import noise
 from nsl_assets.errors import InputError
@@ -74,6 +78,7 @@ class Outcome:
 def prepare_data(study: Study, task: str, platform: Platform) -> Task:
     """Store counts, split and auxiliary signal of a task, unless they are stored already; open them."""
     settings = study.tasks[task]
+    platform.artifacts.sweep_temporary()
     artifacts, data, auxiliary = platform.artifacts, data_hash(settings), auxiliary_hash(settings)
     if not artifacts.is_complete("data", data):
         with artifacts.create("data", data, {"task": settings.identity()}) as folder:
@@ -152,6 +157,20 @@ def _truth_bits(settings: TaskSettings, level: float, storage: Path) -> float | 
     return None if simulation is None else float(simulation.information_bits([level]).bits[0])
 
 
+def stored_embeddings(
+    study: Study, task: str, model: str, artifacts: Artifacts
+) -> list[tuple[str, npt.NDArray[np.float32]]]:
+    """Label and embedding (n_probe_cells, n_dimensions), mapped not read, of each stored cell of the grid."""
+    found = []
+    for cell in study.cells():
+        if (cell.task, cell.model) == (task, model):
+            digest = cell_hashes(study, cell).trained.embedding
+            if artifacts.is_complete("embedding", digest):
+                path = artifacts.path("embedding", digest) / "embedding.npy"
+                found.append((cell.label, np.load(path, mmap_mode="r", allow_pickle=False)))
+    return found
+
+
 def is_measured(hashes: CellHashes, artifacts: Artifacts) -> bool:
     """Whether every measurement of this cell of the grid is stored."""
     return all(
@@ -184,7 +203,9 @@ class Measuring:
     platform: Platform
     dagster_run_id: str | None = None
 
-    def run(self, cells: Iterable[GridCell], on_step: Callable[[str], None] | None = None) -> Iterator[Outcome]:
+    def run(
+        self, cells: Iterable[GridCell], on_step: Callable[[str], None] | None = None
+    ) -> Generator[Outcome, None, None]:
         """Yield what became of each cell as it ends; what is stored already comes first.
 
         Rows land in the results the moment that they exist. Closing the iterator stops the workers.
@@ -214,12 +235,14 @@ class Measuring:
                 on_step(f"{label}: {message.payload['step']}")
 
         publisher = _Publisher(self.platform.results)
-        for result in self.platform.dispatcher.run(self._jobs(waiting.values()), on_message=receive):
-            cell, hashes = waiting[result.label]
-            outcome = self._landed(self._outcome(cell, hashes, result, failures.get(result.label)))
-            self.platform.results.land("run", [self._run_row(outcome, result)])
-            publisher.publish_now_and_then()
-            yield outcome
+        # Closed at once when something fails here, so that no worker goes on unwatched.
+        with closing(self.platform.dispatcher.run(self._jobs(waiting.values()), on_message=receive)) as results:
+            for result in results:
+                cell, hashes = waiting[result.label]
+                outcome = self._landed(self._outcome(cell, hashes, result, failures.get(result.label)))
+                self.platform.results.land("run", [self._run_row(outcome, result)])
+                publisher.publish_now_and_then()
+                yield outcome
 
     def _landed(self, outcome: Outcome) -> Outcome:
         self.platform.results.land("measurement", outcome.rows)
@@ -248,7 +271,7 @@ class Measuring:
         order = WorkerOrder(study=self.study, cell=cell, hashes=hashes, storage=self.platform.storage)
         return WorkerJob(
             label=cell.label,
-            argv=(sys.executable, "-m", "nsl_assets.worker"),
+            argv=(sys.executable, "-P", "-m", "nsl_assets.worker"),
             payload=order.model_dump(mode="json"),
             memory_mib=memory_mib,
             cores=self.platform.machine.worker_threads,

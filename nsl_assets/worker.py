@@ -147,7 +147,7 @@ class CellWork:
             return model, json.loads((stored / "fit.json").read_text())
         train = self.rows(self.task.train_rows(cell.n_cells, cell.seed))
         self.say(f"training {cell.model} on {cell.n_cells} cells" if is_trained else f"initialising {cell.model}")
-        facts = self._fit(model, train) if is_trained else self._initialise(model, train)
+        facts = self._fit(model, train) if is_trained else self._initialise(model)
         with self.artifacts.create("model", hashes.model, {"noised": self.order.hashes.noised}) as folder:
             (folder / "model").mkdir()
             model.save(folder / "model")
@@ -158,9 +158,10 @@ class CellWork:
         report = model.fit(train, self.rows(self.task.validation_rows()), seed=self.order.cell.seed)
         return report.to_json()
 
-    def _initialise(self, model: models.Model, train: CountRows) -> dict[str, Any]:
+    def _initialise(self, model: models.Model) -> dict[str, Any]:
+        """The model before training learns the genes and sees no cell: its hash has no training size."""
         started = time.perf_counter()
-        model.initialise(train, seed=self.order.cell.seed)
+        model.initialise(self.rows(np.empty(0, np.intp)), seed=self.order.cell.seed)
         return {"n_train_cells": 0, "stop_reason": "untrained", "seconds": time.perf_counter() - started}
 
 

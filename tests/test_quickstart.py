@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nsl_assets.cli.execution import execute_study
-from nsl_assets.cli.init import init_instance
+from nsl_assets.cli.instance import init_instance
 from nsl_assets.progress import Progress
 from nsl_assets.study import load_project
 from nsl_resources.results import Results

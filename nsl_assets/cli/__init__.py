@@ -24,6 +24,11 @@ def main() -> int:
             raise
         show_error(str(error))
         return 1
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        show_error(f"unexpected {type(error).__name__}: {error}\nWhat was measured is stored. --debug shows more.")
+        return 1
     return 0
 
 

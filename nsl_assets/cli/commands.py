@@ -93,7 +93,8 @@ def check(file: Path, auxiliary: str | None, layer: str | None, group: str | Non
 @_common
 def init(file: Path | None, instance_only: bool, as_json: bool, **options: Any) -> None:
     """Write a commented study file for FILE, to be edited and run."""
-    from nsl_assets.cli.init import init_instance, init_study
+    from nsl_assets.cli.init import init_study
+    from nsl_assets.cli.instance import init_instance
 
     if instance_only:
         init_instance()

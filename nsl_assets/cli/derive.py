@@ -8,7 +8,8 @@ from typing import Any
 
 from nsl_assets.errors import InputError, StudyError
 from nsl_assets.noise import geometric_levels
-from nsl_assets.study import Project, Study, parse_project
+from nsl_assets.randomness import key_digest
+from nsl_assets.study import LONGEST_NAME, Project, parse_project, storage_root
 from nsl_assets.tasks import inspect, outline
 
 DEFAULT_MODELS = ("random_projection", "pca")
@@ -36,9 +37,10 @@ def study_name(request: Request) -> str:
     """The name of the derived study: the same file and signal resume the same study."""
     if request.name:
         return request.name
-    text = f"{request.h5ad.stem}_{request.auxiliary.partition(':')[2]}".lower()
-    name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")
-    return name if name[:1].isalpha() else f"study_{name}"
+    text = f"{request.h5ad.stem}_{request.auxiliary.partition(':')[2]}"
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    name = name if name[:1].isalpha() else f"study_{name}"
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}_{key_digest(text, size=4).hex()}"
 
 
 def derive(request: Request) -> tuple[str, dict[str, Any]]:
@@ -77,12 +79,16 @@ def sizes(n_pool: int, n_sizes: int) -> list[int]:
     return sorted({max(2, round(n_pool * ratio**i)) for i in range(n_sizes)})
 
 
-def require_same_file(name: str, content: Mapping[str, Any], project: Project) -> None:
-    """A study of this name that is about another file must not be overwritten. StudyError."""
+def require_free_name(name: str, content: Mapping[str, Any], project: Project, *, made_by: str | None = None) -> None:
+    """StudyError where writing the study would lose another: one of other data, or one edited by hand.
+
+    A file that begins with `made_by` was written by the same command and may be written anew.
+    """
     if name not in project.studies:
         return
-    known: Study = project.studies[name]
-    new: Study = parse_project({"studies": {name: content}}).studies[name]
-    paths = {getattr(task, "path", None) for task in known.tasks.values()}
-    if paths != {getattr(task, "path", None) for task in new.tasks.values()}:
-        raise StudyError(f"a study '{name}' of another file exists ({', '.join(map(str, paths))}). Choose a --name.")
+    file = storage_root() / "studies" / f"{name}.toml"
+    same_tasks = project.study(name).tasks == parse_project({"studies": {name: content}}).study(name).tasks
+    is_ours = made_by is not None and file.is_file() and file.read_text().startswith(f"# {made_by}")
+    if not (same_tasks and is_ours):
+        where = file if file.is_file() else "dagster_project.toml"
+        raise StudyError(f"there is a study '{name}' in {where}. Run that one: nsl run {name}. Or choose a --name.")

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from nsl_assets.cli.instance import process_tags
 from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
 from nsl_assets.noise import level_key
@@ -50,7 +51,7 @@ class _Execution:
         result = self.job.execute_in_process(
             asset_selection=assets,
             instance=self.instance,
-            tags={"nsl/study": self.name, **tags},
+            tags={"nsl/study": self.name, **process_tags(), **tags},
             run_config=QUIET,
             raise_on_error=False,
         )

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from nsl_assets.cli.derive import Request, derive, require_same_file
-from nsl_assets.cli.init import init_instance
+from nsl_assets.cli.derive import Request, derive, require_free_name
+from nsl_assets.cli.instance import init_instance
 from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.errors import InputError
 from nsl_assets.estimate import StudyCost, study_cost
@@ -17,6 +17,9 @@ from nsl_resources.dispatch import LocalPool
 from nsl_resources.gpu import HostProbe, Ledger, host_budget
 from nsl_resources.results import Results
 
+MADE_BY = "Made by nsl run --h5ad"
+HEADER = f"""{MADE_BY}, which writes it anew: to edit it, copy it under another name.
+Lines that are commented out are defaults."""
 DISK_RESERVE_MIB = 200
 """Left free beside what the study will need."""
 
@@ -35,9 +38,9 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
     """Run what is missing of a study; print the law table. 1 where a cell of the grid failed."""
     if request is not None:
         name, content = derive(request)
-        require_same_file(name, content, load_project())
+        require_free_name(name, content, load_project(), made_by=MADE_BY)
         _require_storage()
-        save_study(name, content, storage_root(), header=f"Made by nsl run for {request.h5ad.name}.")
+        save_study(name, content, storage_root(), header=HEADER)
     else:
         name = _named(study, load_project())
         _require_storage()
@@ -67,7 +70,7 @@ def _project_with(study: str | None, request: Request | None) -> tuple[str, Proj
     if request is None:
         return _named(study, project), project
     name, content = derive(request)
-    require_same_file(name, content, project)
+    require_free_name(name, content, project, made_by=MADE_BY)
     derived = parse_project({"studies": {name: content}}).studies[name]
     return name, project.model_copy(update={"studies": {**project.studies, name: derived}})
 
@@ -91,7 +94,19 @@ def _checked_cost(name: str, project: Project) -> StudyCost:
         raise InputError("\n".join(problems))
     for task, settings in study.tasks.items():
         require_enough_cells(study, task, outline(settings).n_train_pool)
-    return study_cost(name, study, platform_of(project))
+    cost = study_cost(name, study, platform_of(project))
+    _require_memory(cost, project)
+    return cost
+
+
+def _require_memory(cost: StudyCost, project: Project) -> None:
+    budget = host_budget(project.machine.memory_mib, project.machine.cores)
+    for model in cost.models:
+        if model.n_left and model.memory_mib > budget.memory_mib:
+            raise InputError(
+                f"a worker of model '{model.model}' is expected to need {model.memory_mib:,.0f} MiB; workers may use"
+                f" {budget.memory_mib:,} MiB here. Lower the training sizes, or raise memory_mib of [machine]."
+            )
 
 
 def _require_storage() -> None:

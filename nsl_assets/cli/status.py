@@ -39,6 +39,7 @@ def show_status(study: str | None, *, as_json: bool) -> None:
 
 def _state(name: str, project: Project, platform: Platform) -> dict[str, Any]:
     study = project.study(name)
+    platform.results.publish()
     failures = _failures(name, platform)
     n_cells = sum(1 for _ in study.cells())
     state = {"study": name, "grid_cells": n_cells, "failed": len(failures), "failures": failures}

@@ -6,13 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from nsl_assets import laws, noise, report, tasks
 from nsl_assets.curves import fit_curve, land_laws, law_hash, read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import combined_version, record_partition
-from nsl_assets.defs.grid_run import GridRun, grid_code_version, plain_failures
+from nsl_assets.defs.grid_run import GridRun, plain_failures
 from nsl_assets.defs.metadata import depth_text, law_metadata, noised_metadata, source_metadata
+from nsl_assets.defs.versions import grid_version, law_version, noised_version, report_version, source_version
 from nsl_assets.grid import Platform, prepare_data, prepare_noised, register
 from nsl_assets.identity import auxiliary_hash, data_hash
 from nsl_assets.noise import level_of
@@ -58,7 +58,7 @@ class StudyAssets:
             of_task.source,
             f"Counts, auxiliary signal and split of task `{of_task.task}`, checked and stored once.",
             kinds={"zarr", "parquet"},
-            code_version=tasks.CODE_VERSION,
+            code_version=source_version(self.study, of_task.task),
         )
 
         @dg.multi_asset(specs=[spec], name=_op_name(of_task.source))
@@ -83,7 +83,7 @@ class StudyAssets:
             "Every molecule kept with probability q, independently; one zarr store a seed. q = 1 is the data itself.",
             kinds={"zarr", "numba"},
             deps=[of_task.source],
-            code_version=noise.CODE_VERSION,
+            code_version=noised_version(self.study),
         )
 
         @dg.multi_asset(
@@ -110,7 +110,7 @@ class StudyAssets:
                     of_task.noised,
                     partition,
                     data_version=combined_version(one.hash for one in stored),
-                    code_version=noise.CODE_VERSION,
+                    code_version=noised_version(self.study),
                     dependencies=[(of_task.source, None)],
                     metadata=noised_metadata(stored),
                 )
@@ -130,7 +130,7 @@ class StudyAssets:
                 GRID_DESCRIPTIONS[asset].format(model=model),
                 kinds={"torch"} if asset == "mutual_information" else {self.study.models[model].kind},
                 deps=[upstream[asset]],
-                code_version=grid_code_version(asset, self.study, model),
+                code_version=grid_version(asset, self.study, model),
             )
             for asset in keys.GRID_ASSETS
         ]
@@ -161,7 +161,7 @@ class StudyAssets:
             f"Noise law of `{model}`: how many bits, at what depth, and how deep is deep enough.",
             kinds={"scipy"},
             deps=[dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(keys.CELLS))],
-            code_version=laws.CODE_VERSION,
+            code_version=law_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
         )
 
@@ -187,7 +187,7 @@ class StudyAssets:
                     key,
                     partition,
                     data_version=law_hash(one, self.study),
-                    code_version=laws.CODE_VERSION,
+                    code_version=law_version(self.study),
                     dependencies=[(upstream, [keys.grid_key(one.measured.n_cells, q) for q in self.study.levels])],
                     metadata=law_metadata(one, picture_of(one)),
                 )
@@ -208,7 +208,7 @@ class StudyAssets:
             "Pictures of every curve and the table of fitted laws, as files to open and to send.",
             kinds={"matplotlib"},
             deps=laws_of_study,
-            code_version=report.CODE_VERSION,
+            code_version=report_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
         )
 

@@ -7,8 +7,9 @@ import dagster as dg
 import numpy as np
 
 from nsl_assets import noise, tasks
+from nsl_assets.curves import measurement_hashes
 from nsl_assets.defs import keys
-from nsl_assets.grid import Noised, stored_noised, stored_task
+from nsl_assets.grid import Noised, stored_embeddings, stored_noised, stored_task
 from nsl_assets.study import Study
 from nsl_resources.resources import StorageResource
 from nsl_resources.results import Results
@@ -33,8 +34,13 @@ def study_checks(name: str, study: Study) -> list[dg.AssetChecksDefinition]:
         ]
         for model in study.models:
             checks += [
-                _measurement_check(of_task, model, "between_floor_and_ceiling", _outside, ERROR),
-                _measurement_check(of_task, model, "curve_is_complete", _absent(study, task, model), WARN),
+                _embedding_is_finite(of_task, study, model),
+                _measurement_check(
+                    of_task, study, model, name="between_floor_and_ceiling", find=_outside, severity=ERROR
+                ),
+                _measurement_check(
+                    of_task, study, model, name="curve_is_complete", find=_absent(study, task, model), severity=WARN
+                ),
                 _law_check(of_task, model, "fit_converged", "not is_converged", ERROR),
                 _law_check(of_task, model, "fit_has_no_flags", "len(flags) > 0", WARN),
             ]
@@ -115,15 +121,32 @@ def _deviation_sd(noised: Noised, full_umis_per_cell: float) -> float:
 
 def _measurement_check(
     of_task: keys.TaskKeys,
+    study: Study,
     model: str,
+    *,
     name: str,
     find: Callable[[Rows], Sequence[str]],
     severity: dg.AssetCheckSeverity,
 ) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=of_task.of_model(model, "mutual_information"), name=name, description=find.__doc__)
     def check(storage: StorageResource) -> dg.AssetCheckResult:
-        rows = _rows(storage.results, "measurement", of_task, model)
+        wanted = measurement_hashes(study, of_task.task, model)
+        rows = [
+            row for row in _rows(storage.results, "measurement", of_task, model) if row["measurement_hash"] in wanted
+        ]
         return _result(find(rows), len(rows), severity)
+
+    return check
+
+
+def _embedding_is_finite(of_task: keys.TaskKeys, study: Study, model: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=of_task.of_model(model, "embedding"), name="embedding_is_finite", description="No NaN, no infinity."
+    )
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        embeddings = stored_embeddings(study, of_task.task, model, storage.artifacts)
+        bad = [label for label, embedding in embeddings if not np.isfinite(embedding).all()]
+        return _result(bad, len(embeddings), ERROR)
 
     return check
 
@@ -167,7 +190,7 @@ def _outside(rows: Rows) -> list[str]:
     """Information lies between what shuffled pairs give and the entropy of the auxiliary signal."""
     found = []
     for row in rows:
-        low = min(row["floor_bits"], 0.0) - ESTIMATION_NOISE_BITS
+        low = row["floor_bits"] - ESTIMATION_NOISE_BITS
         high = np.inf if row["ceiling_bits"] is None else row["ceiling_bits"] + ESTIMATION_NOISE_BITS
         if row["is_trained"] and not low <= row["mi_bits"] <= high:
             found.append(f"{row['mi_bits']:.3g} bits at q={row['level']:g}, seed {row['seed']} ({row['estimator']})")

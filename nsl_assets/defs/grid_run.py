@@ -1,16 +1,17 @@
 """One Dagster run over some partitions of the grid of one model: dispatch, record, report."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
 
-from nsl_assets import noise, probing
+from nsl_assets import noise
 from nsl_assets.defs import keys
 from nsl_assets.defs.events import combined_version, record_partition
 from nsl_assets.defs.metadata import measurement_metadata
+from nsl_assets.defs.versions import grid_version
 from nsl_assets.errors import NslError
 from nsl_assets.grid import Measuring, Outcome, Platform
 from nsl_assets.progress import Progress
@@ -35,8 +36,8 @@ class GridRun:
         self.progress.begin(len(cells))
         ended: dict[tuple[int, float], list[Outcome]] = defaultdict(list)
         failed: list[Outcome] = []
-        with plain_failures():
-            for outcome in self._measure(cells):
+        with plain_failures(), closing(self._measure(cells)) as outcomes:
+            for outcome in outcomes:
                 self._report(outcome)
                 failed += [outcome] * (outcome.status == "failed")
                 of_partition = ended[outcome.cell.n_cells, outcome.cell.level]
@@ -53,7 +54,7 @@ class GridRun:
             for seed in self.study.seeds
         ]
 
-    def _measure(self, cells: list[GridCell]) -> Iterator[Outcome]:
+    def _measure(self, cells: list[GridCell]) -> Generator[Outcome, None, None]:
         measuring = Measuring(self.study_name, self.study, self.platform, self.context.run.run_id)
         return measuring.run(cells, on_step=self.context.log.debug)
 
@@ -77,16 +78,11 @@ class GridRun:
                 key,
                 partition,
                 data_version=versions[asset],
-                code_version=grid_code_version(asset, self.study, self.model),
+                code_version=grid_version(asset, self.study, self.model),
                 dependencies=[(upstream, [upstream_partition])],
                 metadata=measurement_metadata(outcomes),
             )
             upstream, upstream_partition = key, partition
-
-
-def grid_code_version(asset: str, study: Study, model: str) -> str:
-    """Code version of `trained`, `embedding` or `mutual_information` of a model."""
-    return probing.CODE_VERSION if asset == "mutual_information" else study.models[model].CODE_VERSION
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from nsl_assets.study.files import (
     storage_root,
 )
 from nsl_assets.study.rendering import render_project, render_study
-from nsl_assets.study.types import GridCell, Machine, Project, Study
+from nsl_assets.study.types import LONGEST_NAME, GridCell, Machine, Project, Study
 
 __all__ = [
+    "LONGEST_NAME",
     "PROJECT_FILE",
     "GridCell",
     "Machine",

@@ -50,12 +50,15 @@ def load_project(root: Path | None = None, storage: Path | None = None) -> Proje
     saved = sorted((storage / "studies").glob("*.toml")) if storage.is_dir() else []
     for path in [root / PROJECT_FILE, *saved]:
         content = read_project_file(path)
-        for name, study in content.pop("studies", {}).items():
+        studies = content.pop("studies", {})
+        for name, study in studies.items() if isinstance(studies, dict) else ():
             if name in origin:
                 raise StudyError(f"study '{name}' is in {origin[name]} and in {path}: rename or remove one.")
             origin[name] = path
             merged["studies"][name] = _with_absolute_paths(study, path.parent)
         merged |= content if path.name == PROJECT_FILE else {}
+        if not isinstance(studies, dict):
+            raise StudyError(f"{path}: studies: found {studies!r}: tables [studies.NAME] are expected.")
     return parse_project(merged, origin)
 
 
@@ -97,7 +100,8 @@ def explain(error: ValidationError, origin: Mapping[str, Path]) -> str:
         file = origin.get(place[1]) if len(place) > 1 and place[0] == "studies" else None
         found = "" if isinstance(mistake["input"], dict) else f" found {mistake['input']!r}:"
         allowed = mistake["msg"].removeprefix("Value error, ").rstrip(".")
-        lines.append(f"{file or PROJECT_FILE}: {'.'.join(place) or 'the file'}:{found} {allowed}.")
+        where = f"{file}: " if file else f"{PROJECT_FILE}: " if origin else ""
+        lines.append(f"{where}{'.'.join(place) or 'the file'}:{found} {allowed}.")
     return "\n".join(lines)
 
 
@@ -113,8 +117,10 @@ def read_project_file(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path} is not TOML: {error}.") from None
 
 
-def _with_absolute_paths(study: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_absolute_paths(study: Any, folder: Path) -> Any:
     """Resolve the paths of tasks and models against the folder of the file that names them."""
+    if not isinstance(study, dict):
+        return study
     resolved = dict(study)
     for part, absolute in (("tasks", _absolute_task), ("models", _absolute_model)):
         if isinstance(named := study.get(part), dict):

@@ -17,7 +17,8 @@ from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
 from nsl_assets.tasks import TaskSettings
 
-NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+LONGEST_NAME = 63
+NAME_PATTERN = re.compile(rf"^[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}$")
 Protocol = Literal["corrected", "published"]
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -59,7 +60,7 @@ class Study(Settings):
     untrained_baseline: Literal["deepest", "all", "none"] = "deepest"
     """Where the model before training is measured too: at the deepest level, at all levels, or nowhere."""
     keep_models: Literal["all", "none"] = "all"
-    """Whether trained models stay on disk once they are measured."""
+    """Whether trained models stay on disk; "none" removes each as soon as its embedding is stored."""
     probing: ProbingSettings = ProbingSettings()
     """How information is estimated."""
     laws: LawSettings = LawSettings()
@@ -78,6 +79,14 @@ class Study(Settings):
         if min(sizes) < 2:
             raise ValueError(f"a training size of {min(sizes)} cells: at least 2 are needed")
         return tuple(sorted(set(sizes)))
+
+    @model_validator(mode="after")
+    def _oracles_know_the_truth(self) -> "Study":
+        for name, model in self.models.items():
+            real = [task for task, settings in self.tasks.items() if settings.kind != "simulated_cells"]
+            if model.kind == "oracle" and real:
+                raise ValueError(f"model '{name}' is an oracle, which simulated cells have; task '{real[0]}' is real")
+        return self
 
     @model_validator(mode="after")
     def _follow_protocol(self) -> "Study":
@@ -154,18 +163,17 @@ class Project(Settings):
 
 
 def _published(study: Study) -> dict[str, Any]:
-    """Settings of the published protocol (science.md, section 6) wherever the study does not set them itself."""
+    """Settings of the published protocol (docs/decisions/protocols.md) wherever the study does not set them itself."""
     models = dict(study.models)
     for name, model in study.models.items():
         if isinstance(model, RandomProjection):
             models[name] = _unless_set(model, input="raw", fixed_seed=42)
         elif isinstance(model, Pca):
             models[name] = _unless_set(model, centred=False)
-    return {
-        "models": models,
-        "probing": _unless_set(study.probing, headline="lmi"),
-        "laws": _unless_set(study.laws, protocol="published"),
-    }
+    probing = _unless_set(study.probing, headline="lmi")
+    if probing.headline not in probing.estimators:
+        probing = probing.model_copy(update={"estimators": (*probing.estimators, probing.headline)})
+    return {"models": models, "probing": probing, "laws": _unless_set(study.laws, protocol="published")}
 
 
 def _unless_set(settings: SettingsT, **values: Any) -> SettingsT:
@@ -177,4 +185,7 @@ def _unless_set(settings: SettingsT, **values: Any) -> SettingsT:
 def require_name(name: str) -> None:
     """ValueError where a name cannot be part of an asset key."""
     if not NAME_PATTERN.match(name):
-        raise ValueError(f"the name '{name}': small letters, digits and _ are allowed, beginning with a letter")
+        raise ValueError(
+            f"the name '{name}': small letters, digits and _ are allowed, beginning with a letter,"
+            f" at most {LONGEST_NAME} characters"
+        )

@@ -65,7 +65,7 @@ def full_error(folder: Path) -> StorageError:
     """The message for a full disk."""
     return StorageError(
         f"The storage folder {folder} is full: {as_mib(free_bytes(folder))} are free, and writing needs "
-        "more. Nothing half-written was left. Free space (`nsl gc --dry-run` shows what can go) and run "
+        "more. Nothing half-written was left. Free some space, or move the storage (NSL_STORAGE), and run "
         "again: what is finished is kept."
     )
 

@@ -3,7 +3,7 @@
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -61,7 +61,7 @@ class Crew:
         self._next_tick_s = self._next_poll_s = 0.0
         self._next_report_s = time.monotonic() + _REPORT_EVERY_S
 
-    def results(self) -> Iterator[WorkerResult]:
+    def results(self) -> Generator[WorkerResult, None, None]:
         """Runs everything; stops everything if the caller stops iterating."""
         try:
             while self._waiting or self._running or self._ready:

@@ -1,6 +1,6 @@
 """What a dispatcher is given and what it gives back: jobs, results, and the protocol every dispatcher follows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -81,7 +81,7 @@ class Dispatcher(Protocol):
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
-    ) -> Iterator[WorkerResult]:
+    ) -> Generator[WorkerResult, None, None]:
         """Yields one result a job, in the order in which they end.
 
         Callbacks run in the caller's thread. `on_message` gets the job's label and what the worker said.

@@ -1,6 +1,6 @@
 """A pool of workers on this host, sharing its memory and cores with every other pool through the ledger."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from nsl_assets.errors import InputError
 from nsl_resources.admission.ledger import Ledger
@@ -34,7 +34,7 @@ class LocalPool:
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
-    ) -> Iterator[WorkerResult]:
+    ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`. The jobs are read and checked before the first one starts.
 
         Raises:

@@ -129,13 +129,42 @@ def test_init_writes_a_study_that_loads(nsl: Nsl, small_h5ad: Path, storage: Pat
     assert nsl("plan", "cells_protein")[0] == 0
 
 
-def test_the_same_name_for_another_file_is_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+def test_a_study_file_that_was_made_by_hand_or_of_other_data_is_never_overwritten(
+    nsl: Nsl, small_h5ad: Path, storage: Path
+):
     assert nsl("init", small_h5ad, "--auxiliary", "obs:age", "--name", "mine")[0] == 0
-    other = tmp_path / "other.h5ad"
-    other.write_bytes(small_h5ad.read_bytes())
-    code, _, err = nsl("run", "--h5ad", other, "--auxiliary", "obs:age", "--name", "mine")
+    written = (storage / "studies" / "mine.toml").read_text()
+    for command in (["init", small_h5ad], ["run", "--h5ad", small_h5ad]):
+        code, _, err = nsl(*command, "--auxiliary", "obs:cell_type", "--name", "mine")
+        assert code == 1
+        assert "nsl run mine" in err
+    assert (storage / "studies" / "mine.toml").read_text() == written
+
+
+def test_status_of_an_empty_storage_is_that_everything_is_left(nsl: Nsl, small_h5ad: Path):
+    nsl("init", small_h5ad, "--auxiliary", "obs:age", "--name", "mine", "--levels", 3, "--seeds", 1)
+    code, out, _ = nsl("status", "--json")
+    assert code == 0
+    (state,) = json.loads(out)
+    assert (state["done"], state["left"], state["failed"]) == (0, 6, 0)
+
+
+def test_an_oracle_of_real_cells_and_a_long_file_name(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+    code, _, err = nsl("plan", "--h5ad", small_h5ad, "--auxiliary", "obs:age", "--models", "oracle")
     assert code == 1
-    assert "--name" in err
+    assert "simulated" in err
+    long = tmp_path / f"{'GSM_filtered_matrix_' * 5}.h5ad"
+    long.write_bytes(small_h5ad.read_bytes())
+    assert nsl("plan", "--h5ad", long, "--auxiliary", "obs:age")[0] == 0
+
+
+def test_study_files_that_are_no_studies_are_named(nsl: Nsl, tmp_path: Path):
+    for text in ("studies = 3", "[studies]\na = 1"):
+        (tmp_path / "dagster_project.toml").write_text(text)
+        code, _, err = nsl("status")
+        assert code == 1
+        assert "studies" in err
+        assert "unexpected" not in err
 
 
 def test_unknown_studies_and_unusable_storage_are_named(nsl: Nsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

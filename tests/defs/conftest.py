@@ -103,7 +103,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 300)
 @pytest.fixture
 def server(project: Path, storage: Path) -> Iterator[Server]:
     """A running webserver and daemon for the project."""
-    from nsl_assets.cli.init import init_instance
+    from nsl_assets.cli.instance import init_instance
 
     init_instance()
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
@@ -122,9 +122,9 @@ def server(project: Path, storage: Path) -> Iterator[Server]:
             wait_until(lambda: _answers(running, process), "an answer of the webserver", timeout_s=120)
             yield running
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         log.close()

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from nsl_assets.cli.execution import execute_study
-from nsl_assets.cli.init import init_instance
+from nsl_assets.cli.instance import init_instance
 from nsl_assets.progress import Progress
 from nsl_assets.study import load_project, storage_root
 from nsl_resources.results import Results
@@ -71,6 +71,7 @@ def test_killed_in_the_middle_it_leaves_no_worker_and_goes_on_where_it_was(proje
 
     running = nsl("run", "wide")
     wait_until(lambda: len(succeeded()) >= 2, "the second measurement")
+    wait_until(lambda: bool(workers()), "a worker at work")
     running.send_signal(signal.SIGKILL)
     running.wait()
     wait_until(lambda: not workers(), "the end of the orphaned workers", timeout_s=30)

@@ -10,7 +10,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from nsl_assets import noise, probing
 from nsl_assets.cli.execution import execute_study
-from nsl_assets.cli.init import init_instance
+from nsl_assets.cli.instance import init_instance
 from nsl_assets.defs.build import build_definitions
 from nsl_assets.progress import Progress
 from nsl_assets.study import load_project, storage_root
@@ -65,6 +65,9 @@ def test_a_change_in_probing_retrains_nothing(ran: dg.DagsterInstance, project: 
     file = project / "dagster_project.toml"
     file.write_text(file.read_text().replace("max_steps_few_pairs = 10", "max_steps_few_pairs = 11"))
     models = sorted((storage_root() / "artifacts" / "model").iterdir())
+    changed = statuses(ran)
+    assert changed["mutual_information"] == "STALE"
+    assert changed["trained"] == changed["embedding"] == "FRESH"
     assert execute_study("deep", load_project(), Progress()) == []
     assert sorted((storage_root() / "artifacts" / "model").iterdir()) == models
     values = Results(storage_root()).query("select measurement_hash, mi_bits from measurement where study = 'deep'")

@@ -65,10 +65,13 @@ def test_the_published_protocol_sets_what_the_study_leaves_open():
     assert study.models["rp"].input == "normalised"
     assert study.models["rp"].fixed_seed == 42
     assert parsed().models["pca"].centred is True
+    only = parsed(protocol="published", probing={"estimators": ["infonce"]})
+    assert only.probing.headline in only.probing.estimators
 
 
 def test_a_saved_study_comes_back_equal_and_its_paths_stay(tmp_path: Path, small_h5ad: Path):
-    content = {**STUDY, "tasks": {"cells": {"kind": "h5ad", "path": str(small_h5ad), "auxiliary": "obs:age"}}}
+    task = {"kind": "h5ad", "path": str(small_h5ad), "auxiliary": "obs:age"}
+    content = {**STUDY, "tasks": {"cells": task}, "models": {"pca": {"kind": "pca"}}}
     path = save_study("mine", content, tmp_path, header="Made by a test.")
     (tmp_path / "dagster_project.toml").write_text("")
     loaded = load_project(tmp_path, tmp_path).study("mine")
