@@ -41,9 +41,7 @@ def one_estimate(problem: KnownProblem, n_pairs: int, estimator: str, seed: int)
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
-    print(
-        "| pairs | problem | truth | estimator | value | sd | low | high | pooled | copula | floor | CPU s |"
-    )
+    print("| pairs | problem | truth | estimator | value | sd | low | high | pooled | copula | floor | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for n_pairs in arguments.pairs:
         for problem in known_problems():
@@ -66,9 +64,7 @@ def table_row(problem: KnownProblem, n_pairs: int, estimator: str, n_seeds: int)
     numbers = [np.mean(values), np.std(values), *(mean_or_none(column) for column in columns)]
     cells = " | ".join("–" if number is None else f"{number:.2f}" for number in numbers)
     seconds = statistics.mean(run for run, _ in runs)
-    return (
-        f"| {n_pairs:,} | {problem.name} | {problem.true_bits:.2f} | {estimator} | {cells} | {seconds:.1f} |"
-    )
+    return f"| {n_pairs:,} | {problem.name} | {problem.true_bits:.2f} | {estimator} | {cells} | {seconds:.1f} |"
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -127,7 +123,7 @@ def compare_latentmi(names: list[str], n_pairs: int) -> bool:
     for problem in known_problems():
         if any(part in problem.name for part in names):
             x, y = problem.sample(n_pairs, seed=0)
-            columns = y if y.ndim == 2 else np.eye(int(y.max()) + 1)[y]
+            columns = y.astype(np.float64) if y.ndim == 2 else np.eye(int(y.max()) + 1)[y]
             peer_s, peer_bits = timed(partial(latentmi_bits, x, columns, 0))
             ours_s, ours = timed(partial(one_estimate, problem, n_pairs, "lmi", 0))
             ok &= peer_s / ours_s >= LATENT_GATE
@@ -140,9 +136,7 @@ def compare_latentmi(names: list[str], n_pairs: int) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[2_000])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", nargs="+", default=[""])

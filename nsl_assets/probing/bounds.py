@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.floating]
-LARGEST_BLOCK: Final = 4_096
+LARGEST_BLOCK: Final = 2_048
 
 BASE_WEIGHTS: Final = (0.0, 0.5, 0.75, 0.9, 1.0, 1.1)
 NETWORK_WEIGHTS: Final = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5)

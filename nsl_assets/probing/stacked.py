@@ -66,17 +66,19 @@ class DropoutMasks:
     """Dropout masks: windows at random offsets into a pool of draws, since drawing anew costs more than a layer."""
 
     def __init__(self, rate: float, generator: np.random.Generator) -> None:
-        self._generator = generator
-        kept = generator.random(_POOL_SIZE, dtype=np.float32) >= rate
-        self._pool = torch.from_numpy(kept.astype(np.float32) / np.float32(1.0 - rate))
+        self._rate, self._generator = rate, generator
+        self._pool = self._drawn(_POOL_SIZE)
 
     def draw(self, like: Tensor) -> Tensor:
         """A mask shaped as ``like``: 0 where dropped, 1/(1 - rate) elsewhere."""
-        if like.numel() > _POOL_SIZE:
-            message = f"a layer of {like.numel()} units needs a pool of more than {_POOL_SIZE} draws"
-            raise ValueError(message)
-        start = int(self._generator.integers(0, _POOL_SIZE - like.numel() + 1))
+        if like.numel() > len(self._pool):
+            self._pool = self._drawn(2 * like.numel())
+        start = int(self._generator.integers(0, len(self._pool) - like.numel() + 1))
         return self._pool[start : start + like.numel()].view(like.shape)
+
+    def _drawn(self, n_draws: int) -> Tensor:
+        kept = self._generator.random(n_draws, dtype=np.float32) >= self._rate
+        return torch.from_numpy(kept.astype(np.float32) / np.float32(1.0 - self._rate))
 
 
 def perceptron(x: Tensor, parameters: Tensor, layers: Sequence[Layer], masks: DropoutMasks | None = None) -> Tensor:
