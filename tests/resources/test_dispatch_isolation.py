@@ -140,7 +140,9 @@ def test_a_killed_supervisor_takes_its_worker_along(ledger: Ledger, pool: LocalP
 
 
 DISPATCHER = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from pathlib import Path
 from nsl_resources.dispatch import LocalPool, WorkerJob
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
