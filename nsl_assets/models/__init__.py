@@ -11,7 +11,7 @@ from nsl_assets.models.embeddings import Embeddings
 from nsl_assets.models.oracle import Oracle
 from nsl_assets.models.pca import Pca
 from nsl_assets.models.preprocessing import log_normalised
-from nsl_assets.models.protocol import Cost, FitReport, Model, ModelKind
+from nsl_assets.models.protocol import Cost, FitReport, Model, ModelKind, Runtime
 from nsl_assets.models.random_projection import RandomProjection
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "Oracle",
     "Pca",
     "RandomProjection",
+    "Runtime",
     "code_version",
     "create",
     "depends_on_size",
@@ -41,12 +42,15 @@ __all__ = [
 ]
 
 
-def create(settings: ModelKind, *, task: Task, level: float) -> Model:
+_PLAIN = Runtime()
+
+
+def create(settings: ModelKind, *, task: Task, level: float, runtime: Runtime = _PLAIN) -> Model:
     """The model of these settings, not trained yet. Imports the stack of that model and no other.
 
     Raises InputError where the model does not fit the task, or the user's file or class cannot be used.
     """
-    return settings.create(task, level)
+    return settings.create(task, level, runtime)
 
 
 def code_version(settings: ModelKind) -> str:
@@ -69,13 +73,13 @@ def estimate_cost(settings: ModelKind, n_train_cells: int, n_genes: int) -> Cost
 
 
 def needs_training(settings: ModelKind) -> bool:
-    """False for oracle and embeddings, which have no untrained baseline either."""
-    return settings.NEEDS_TRAINING
+    """False for oracle, embeddings and frozen checkpoints, which have no untrained baseline either."""
+    return settings.needs_training()
 
 
 def depends_on_size(settings: ModelKind) -> bool:
     """Whether embeddings change with the training size; where not, only the largest size need be run.
 
-    False for oracle, embeddings, and the random projection of raw counts, which learns nothing.
+    False for oracle, embeddings, frozen checkpoints, and the random projection of raw counts, which learns nothing.
     """
     return settings.depends_on_size()

@@ -18,6 +18,7 @@ from nsl_assets.models.custom_loading import load_class, source_file
 from nsl_assets.models.protocol import Cost, FitReport, Model, ModelKind
 
 if TYPE_CHECKING:
+    from nsl_assets.models.protocol import Runtime
     from nsl_assets.tasks import CountRows, Task
 
 
@@ -48,7 +49,7 @@ class Custom(ModelKind):
         source = source_file(self.class_path)
         return {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
 
-    def create(self, task: Task, level: float) -> CustomModel:  # noqa: ARG002 - the user's class knows neither
+    def create(self, task: Task, level: float, runtime: Runtime) -> CustomModel:  # noqa: ARG002 - knows no task
         """Import the class and make the model. Raises InputError where the class cannot be used."""
         return CustomModel(_instance(load_class(self.class_path), self), self.class_path)
 

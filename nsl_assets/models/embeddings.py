@@ -16,6 +16,7 @@ from nsl_assets.models.embedding_files import Source, align, read_embeddings
 from nsl_assets.models.protocol import Cost, FitReport, ModelKind
 
 if TYPE_CHECKING:
+    from nsl_assets.models.protocol import Runtime
     from nsl_assets.tasks import CountRows, Task
 
 _DESCRIPTION: Final = "embeddings.json"
@@ -62,7 +63,7 @@ class Embeddings(ModelKind):
             f"{', '.join(sorted(self.files, key=float))}. Add one, or leave the level out of the study."
         )
 
-    def create(self, task: Task, level: float) -> EmbeddingsModel:
+    def create(self, task: Task, level: float, runtime: Runtime) -> EmbeddingsModel:  # noqa: ARG002 - runs on the CPU
         """The embeddings of one level. Raises InputError where there is no file for it."""
         return EmbeddingsModel(self.source(level), task.counts.shape[0])
 

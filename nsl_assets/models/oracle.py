@@ -14,6 +14,7 @@ from nsl_assets.models.preprocessing import in_storage_order, parts
 from nsl_assets.models.protocol import Cost, FitReport, ModelKind
 
 if TYPE_CHECKING:
+    from nsl_assets.models.protocol import Runtime
     from nsl_assets.tasks import CountRows, SimulationTruth, Task
 
 _DESCRIPTION: Final = "oracle.json"
@@ -28,7 +29,7 @@ class Oracle(ModelKind):
     kind: Literal["oracle"] = "oracle"
     """Name of this kind of model."""
 
-    def create(self, task: Task, level: float) -> OracleModel:  # noqa: ARG002 - right at every level
+    def create(self, task: Task, level: float, runtime: Runtime) -> OracleModel:  # noqa: ARG002 - right at any level
         """The oracle of a task. Raises InputError for a task of real cells."""
         if task.simulation is None:
             raise InputError(

@@ -31,6 +31,7 @@ from nsl_assets.models.preprocessing import (
 from nsl_assets.models.protocol import Cost, FitReport
 
 if TYPE_CHECKING:
+    from nsl_assets.models.protocol import Runtime
     from nsl_assets.tasks import CountRows, Task
 
 
@@ -54,7 +55,7 @@ class Pca(LinearKind):
             )
         return self
 
-    def create(self, task: Task, level: float) -> PcaModel:  # noqa: ARG002 - the same for all tasks
+    def create(self, task: Task, level: float, runtime: Runtime) -> PcaModel:  # noqa: ARG002 - the same for all
         """The model, not trained yet."""
         return PcaModel(self)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +35,18 @@ class FitReport:
     """Wall time of the fit."""
     steps: int = 0
     """Optimiser steps; 0 for a closed form."""
+    epochs: float = 0.0
+    """Passes over the training cells; 0 for a closed form."""
     stop_reason: str = "closed form"
-    """Why training ended."""
+    """Why training ended: "closed form", "early stopping", "all epochs", "all steps", "frozen"."""
+    device: str = "cpu"
+    """Where it was trained: "cpu", or the name of the GPU."""
+    n_devices: int = 1
+    """Devices that trained together."""
+    dtype: str = "float64"
+    """Number format of the arithmetic that dominates: "float64", "float32", "bfloat16"."""
+    peak_device_memory_mib: float = 0.0
+    """Largest memory that was reserved on one GPU; 0 on the CPU."""
     losses: dict[str, list[float]] = field(default_factory=dict)
     """Loss curves by name, one value an epoch or evaluation."""
     notes: dict[str, JsonValue] = field(default_factory=dict)
@@ -57,6 +69,28 @@ class Cost:
     """Size of the saved parameters."""
     device_memory_mib: float = 0.0
     """Peak memory on a GPU; 0 for a model that runs on the CPU."""
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a model may use while it trains and embeds. It decides how fast, never what is computed."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Kind of device. A worker sees only the GPUs that it was granted."""
+    n_devices: int = 1
+    """Devices of that kind that train together."""
+    n_threads: int = 1
+    """Threads on the CPU, for each device."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of matrix products on a GPU; float32 always on the CPU."""
+    scratch: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    """A folder for files that are needed only while training: memory-mapped tokens."""
+    say: Callable[[str], None] = _say_nothing
+    """Takes a line of progress: epoch, loss, time left."""
 
 
 @runtime_checkable
@@ -90,22 +124,32 @@ class ModelKind(Settings):
     A model's own stack (torch, scvi, transformers) is imported by `create` alone.
     """
 
+    STACK: ClassVar[tuple[str, ...]] = ()
+    """Modules that this kind's worker imports, preloaded once for many workers: ("scvi",)."""
     CODE_VERSION: ClassVar[str]
     """Raised when a change of the code changes this kind's embeddings; part of its identity."""
     NEEDS_TRAINING: ClassVar[bool] = True
     """False where embeddings exist without training: then there is no untrained baseline either."""
 
     @abstractmethod
-    def create(self, task: Task, level: float) -> Model:
+    def create(self, task: Task, level: float, runtime: Runtime) -> Model:
         """The model, not trained yet, for one task at one noise level."""
 
     @abstractmethod
     def cost(self, n_train_cells: int, n_genes: int) -> Cost:
         """Predicted cost of one seed; the formula is in the docstring of each kind."""
 
+    def needs_training(self) -> bool:
+        """Whether the model is trained; where not, it has no untrained baseline either."""
+        return self.NEEDS_TRAINING
+
     def depends_on_size(self) -> bool:
         """Whether embeddings change with the number of training cells."""
-        return self.NEEDS_TRAINING
+        return self.needs_training()
+
+    def devices_wanted(self) -> int:
+        """Devices that train one model together."""
+        return 1
 
     def content(self, level: float | None) -> dict[str, Any]:  # noqa: ARG002 - kinds with files use it
         """Content hashes of the user's files at one level, or at all levels where it is None; JSON."""

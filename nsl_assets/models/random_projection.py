@@ -22,6 +22,7 @@ from nsl_assets.models.preprocessing import FloatArray, IndexArray
 from nsl_assets.models.protocol import Cost, FitReport
 
 if TYPE_CHECKING:
+    from nsl_assets.models.protocol import Runtime
     from nsl_assets.tasks import CountRows, Task
 
 
@@ -40,7 +41,7 @@ class RandomProjection(LinearKind):
     """None: the seed of the replicate draws the directions. A number: every replicate has the directions of
     `sklearn.random_projection.GaussianRandomProjection(random_state=...)`; the published code has 42."""
 
-    def create(self, task: Task, level: float) -> RandomProjectionModel:  # noqa: ARG002 - the same for all tasks
+    def create(self, task: Task, level: float, runtime: Runtime) -> RandomProjectionModel:  # noqa: ARG002 - the same for all
         """The model, not trained yet."""
         return RandomProjectionModel(self)
 

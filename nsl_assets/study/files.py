@@ -140,6 +140,8 @@ def _absolute_model(model: Any, folder: Path) -> Any:
     resolved = dict(model)
     if ".py:" in str(model.get("class_path", "")):
         resolved["class_path"] = _absolute(model["class_path"], folder)
+    if isinstance(checkpoint := model.get("checkpoint"), str):
+        resolved["checkpoint"] = _absolute(checkpoint, folder)
     if isinstance(files := model.get("files"), dict):
         resolved["files"] = {level: _absolute(str(path), folder) for level, path in files.items()}
     return resolved

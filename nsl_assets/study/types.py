@@ -32,6 +32,10 @@ class Machine(Settings):
     """Cores that all workers together may use. Default: all that this process may run on."""
     worker_threads: int = Field(default=1, ge=1)
     """Threads of one worker. Fixed and recorded, so that the same study gives the same numbers."""
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto`: models that can use a GPU are trained on one where this machine has one with room. `cpu`: never."""
+    gpu_precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of matrix products on a GPU. Recorded with each run, not part of its identity."""
     worker_timeout_s: float = Field(default=86_400.0, gt=0)
     """A worker that runs longer is stopped and its cell reported as failed, seconds."""
     chunk_entries: int = Field(default=262_144, ge=1_024)
