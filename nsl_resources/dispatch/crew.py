@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -13,7 +14,8 @@ from nsl_resources.admission.line import BELL_S, HeldLease, WaitingLine, backoff
 from nsl_resources.admission.needs import Need
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
 from nsl_resources.dispatch.messages import Log, Message
-from nsl_resources.dispatch.process import WorkerProcess
+from nsl_resources.dispatch.process import WorkerProcess, in_fresh_process
+from nsl_resources.dispatch.templates import Template, Templates
 
 _TICK_S: Final = 0.1
 _REPORT_EVERY_S: Final = 30.0
@@ -42,8 +44,26 @@ class Callbacks:
         return self.should_stop is not None and self.should_stop()
 
 
+@dataclass(frozen=True)
+class Held:
+    """A job with a lease that waits for its template to have imported everything."""
+
+    job: WorkerJob
+    lease: HeldLease
+    template: Template
+    since_s: float
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether importing alone has used up the job's time."""
+        return self.job.timeout_s is not None and time.monotonic() - self.since_s > self.job.timeout_s
+
+
 class Crew:
-    """The jobs of one call of `run`: those that wait, by need; those that run; results not yet handed out."""
+    """The jobs of one call of `run`.
+
+    Those that wait for a lease, by need; those that wait for their template; those that run; results to hand out.
+    """
 
     def __init__(
         self, jobs: Iterable[WorkerJob], line: WaitingLine, max_workers: int, grace_s: float, callbacks: Callbacks
@@ -53,8 +73,10 @@ class Crew:
         for job in jobs:
             self._waiting.setdefault(job.need, {})[job.label] = job
         self._asked: dict[str, WorkerJob] = {}
+        self._held: list[Held] = []
         self._running: dict[WorkerProcess, HeldLease] = {}
         self._ready: deque[WorkerResult] = deque()
+        self._templates = Templates()
         self._memory = TreeMemory()
         self._selector = selectors.DefaultSelector()
         self._pauses = backoff()
@@ -64,7 +86,7 @@ class Crew:
     def results(self) -> Generator[WorkerResult, None, None]:
         """Runs everything; stops everything if the caller stops iterating."""
         try:
-            while self._waiting or self._running or self._ready:
+            while self._waiting or self._held or self._running or self._ready:
                 if time.monotonic() >= self._next_tick_s:
                     self._look_after()
                 self._admit()  # before the caller takes its time over a result
@@ -82,14 +104,18 @@ class Crew:
     # ---- starting
 
     @property
+    def _slots(self) -> int:
+        return self._max_workers - len(self._running) - len(self._held)
+
+    @property
     def _can_start(self) -> bool:
-        return bool(self._waiting) and len(self._running) < self._max_workers
+        return bool(self._waiting) and self._slots > 0
 
     def _admit(self) -> None:
         """Starts what the ledger grants; asks again at once after an end, else after a growing pause."""
         if not self._can_start or time.monotonic() < self._next_poll_s:
             return
-        slots = self._max_workers - len(self._running)
+        slots = self._slots
         self._ask(slots)
         granted = self._line.poll(slots)
         for label, lease in granted.items():
@@ -106,26 +132,59 @@ class Crew:
                     self._asked[label] = job
 
     def _start(self, job: WorkerJob, lease: HeldLease) -> None:
-        worker = WorkerProcess(job, self._grace_s)
-        self._running[worker] = lease
-        self._selector.register(worker, selectors.EVENT_READ, worker)
-        lease.hand_to(worker.pid)  # from now on the lease lives as long as the processes that use the memory
         jobs = self._waiting[job.need]
         del jobs[job.label]
         if not jobs:
             del self._waiting[job.need]
+        template = self._templates.of(job)
+        if template is not None and template.is_importing:
+            self._hold(Held(job, lease, template, time.monotonic()))
+        else:
+            self._launch(job, lease, template)
+
+    def _hold(self, held: Held) -> None:
+        if all(other.template is not held.template for other in self._held):
+            self._selector.register(held.template, selectors.EVENT_READ, partial(self._welcome, held.template))
+        self._held.append(held)
+
+    def _welcome(self, template: Template) -> None:
+        """A template has imported everything, or will never have done so: what waited for it goes on."""
+        self._selector.unregister(template)
+        if template.is_importing:
+            template.hear()
+        held = [held for held in self._held if held.template is template]
+        self._held = [held for held in self._held if held.template is not template]
+        for one in held:
+            self._launch(one.job, one.lease, template)
+
+    def _launch(self, job: WorkerJob, lease: HeldLease, template: Template | None) -> None:
+        failed = template and template.failed(job)
+        if failed:
+            self._ready.append(failed)
+            self._give_back(lease)
+            return
+        worker = WorkerProcess(job, self._grace_s, {}, template.launch if template else in_fresh_process)
+        self._running[worker] = lease
+        self._selector.register(worker, selectors.EVENT_READ, partial(self._take_in, worker))
+        lease.hand_to(worker.pid)  # from now on the lease lives as long as the processes that use the memory
+        if template and (warning := template.warning()):
+            self._callbacks.tell_message(job.label, Log("WARNING", warning))
+
+    def _give_back(self, lease: HeldLease) -> None:
+        lease.release()
+        self._next_poll_s = 0.0
 
     # ---- watching
 
     def _wait(self) -> None:
-        """Sleeps until a worker ends or something is due, and takes in what has ended."""
-        if not self._running and not self._waiting:
+        """Sleeps until a worker ends, a template is ready or something is due, and sees to it."""
+        if not self._running and not self._held and not self._waiting:
             return
         pause_s = self._next_tick_s - time.monotonic()
         if self._can_start:
             pause_s = min(pause_s, self._next_poll_s - time.monotonic(), BELL_S)
         for key, _ in self._selector.select(max(0.0, pause_s)):
-            self._take_in(key.data)
+            key.data()
         if self._can_start and self._line.bell.has_rung():
             self._next_poll_s = 0.0
 
@@ -137,8 +196,7 @@ class Crew:
 
     def _finish(self, worker: WorkerProcess) -> WorkerResult:
         result = worker.finish()
-        self._running.pop(worker).release()
-        self._next_poll_s = 0.0
+        self._give_back(self._running.pop(worker))
         return result
 
     def _look_after(self) -> None:
@@ -150,9 +208,12 @@ class Crew:
             self._tell(worker, worker.messages())
             if worker.is_overdue:
                 worker.stop("timeout")
+        for held in self._held:
+            if held.is_overdue and held.template.is_importing:
+                held.template.abandon(f"importing alone takes more than the {held.job.timeout_s:g} s of a worker")
         if self._callbacks.is_stop_wanted():
             self._cancel()
-        elif not self._running:
+        elif not self._running and not self._held:
             self._report_waiting()
 
     def _tell(self, worker: WorkerProcess, messages: Iterable[Message]) -> None:
@@ -171,15 +232,24 @@ class Crew:
         """Stops what runs; what waits is cancelled without having started."""
         for worker in self._running:
             worker.stop("cancelled")
-        labels = [label for jobs in self._waiting.values() for label in jobs]
-        self._ready += [WorkerResult(label, None, "cancelled", 0.0, 0.0, 0.0, "") for label in labels]
+        self._cancel_held()
+        self._ready += [_never_started(label) for jobs in self._waiting.values() for label in jobs]
         self._waiting.clear()
+
+    def _cancel_held(self) -> None:
+        for template in {held.template for held in self._held}:
+            self._selector.unregister(template)
+        while self._held:
+            held = self._held.pop()
+            self._ready.append(_never_started(held.job.label))
+            self._give_back(held.lease)
 
     def _close(self) -> None:
         """Nothing outlives the run: after an interruption of this very clean-up, without grace."""
         try:
             for worker in self._running:
                 worker.stop("cancelled")
+            self._cancel_held()
             self._drain()
         except BaseException:
             for worker in self._running:
@@ -187,6 +257,7 @@ class Crew:
             self._drain()
             raise
         finally:
+            self._templates.close()
             self._line.close()
             self._selector.close()
         while self._ready:
@@ -195,3 +266,7 @@ class Crew:
     def _drain(self) -> None:
         for worker in list(self._running):
             self._ready.append(self._finish(worker))
+
+
+def _never_started(label: str) -> WorkerResult:
+    return WorkerResult(label, None, "cancelled", 0.0, 0.0, 0.0, "")

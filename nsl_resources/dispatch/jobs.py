@@ -1,15 +1,39 @@
 """What a dispatcher is given and what it gives back: jobs, results, and the protocol every dispatcher follows."""
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from nsl_assets.errors import InputError
 from nsl_resources.admission.needs import Need
 from nsl_resources.dispatch.messages import Message
 
 OUT_OF_MEMORY_EXIT_CODE: Final = 42
 """The exit code of a worker that ran out of memory and knows it (MemoryError, CUDA out of memory)."""
+
+
+@dataclass(frozen=True)
+class ModuleCommand:
+    """A command `(sys.executable, [-P], "-m", module, *arguments)`."""
+
+    flags: tuple[str, ...]
+    module: str
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, argv: Sequence[str]) -> "ModuleCommand":
+        """Reads such a command; InputError for any other."""
+        match tuple(argv):
+            case (sys.executable, "-P", "-m", module, *arguments):
+                return cls(("-P",), module, tuple(arguments))
+            case (sys.executable, "-m", module, *arguments):
+                return cls((), module, tuple(arguments))
+        raise InputError(
+            f"a job with `preload` runs {list(argv)}, expected [{sys.executable!r}, '-P', '-m', MODULE, ...]:"
+            " only a module of this interpreter can be run where others are imported already. Leave `preload` empty."
+        )
 
 
 @dataclass(frozen=True)
@@ -21,11 +45,19 @@ class WorkerJob:
         argv: program and arguments.
         memory_mib: memory to reserve while it runs.
         cores: cores to reserve, and the fixed number of threads it is told to use.
+        n_gpus: GPUs to reserve, the only ones that it sees.
+        gpu_memory_mib: memory to reserve on each of them.
         payload: JSON values that the worker reads as `open_dagster_pipes().extras`.
         env: added to the environment of the dispatcher.
         cwd: working folder; by default the dispatcher's.
-        timeout_s: the job is stopped after this many seconds of running.
+        timeout_s: the job is stopped after this many seconds of running; importing what it preloads is not counted.
         log_path: receives stdout and stderr; by default a temporary file of which only the tail is kept.
+        preload: installed modules that are imported once for all jobs of a run that name the same; the job is forked
+            from the process that did so. `argv` must then be a `ModuleCommand`. Empty: a fresh interpreter.
+            On Linux; elsewhere every job gets a fresh interpreter.
+
+    Raises:
+        InputError: `preload` is given for a command that does not run a Python module.
     """
 
     label: str
@@ -37,6 +69,13 @@ class WorkerJob:
     cwd: Path | None = None
     timeout_s: float | None = None
     log_path: Path | None = None
+    preload: tuple[str, ...] = ()
+    n_gpus: int = 0
+    gpu_memory_mib: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preload:
+            ModuleCommand.parse(self.argv)
 
     @property
     def need(self) -> Need:
@@ -51,10 +90,13 @@ class WorkerResult:
     Attributes:
         label: the job's label.
         returncode: exit code, or minus the signal; None if the job never started.
-        reason: "succeeded", "exit 3", "killed by signal SIGKILL", "out of memory", "timeout" or "cancelled".
+        reason: "succeeded", "exit 3", "killed by signal SIGKILL", "out of memory", "timeout",
+            "cancelled", or "cannot import scvi" for a module of `preload`.
         seconds: from the start of the process to the end of its last descendant.
-        cpu_seconds: of the worker and all its descendants; NaN if somebody killed its supervisor.
+        cpu_seconds: of the worker and all its descendants, without what was preloaded; NaN if somebody killed its
+            supervisor.
         peak_memory_mib: largest resident memory of the process tree: exact for one process, sampled for several.
+            What was preloaded counts as if it were not shared.
         stderr_tail: the last lines of its output, stdout and stderr together.
     """
 

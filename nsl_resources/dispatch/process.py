@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from nsl_resources.admission import processes
 from nsl_resources.admission.host import host_memory_mib
@@ -24,15 +25,76 @@ _TAIL_BYTES: Final = 8_000
 _TAIL_LINES: Final = 40
 
 
+@dataclass(frozen=True)
+class Start:
+    """What starting a worker takes.
+
+    Attributes:
+        job: what to run.
+        environment: variables that only this worker has, beside `base_environment`.
+        log: receives stdout and stderr.
+        grace_s: seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, when it is stopped.
+    """
+
+    job: WorkerJob
+    environment: Mapping[str, str]
+    log: BinaryIO
+    grace_s: float
+
+    @property
+    def folder(self) -> str:
+        """The working folder."""
+        return str(self.job.cwd or Path.cwd())
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """A started supervisor: our end of the channel, its process id, and what waits for its end (its exit code)."""
+
+    channel: socket.socket
+    pid: int
+    wait: Callable[[], int]
+
+
+def base_environment(job: WorkerJob) -> dict[str, str]:
+    """The environment that all workers of jobs like this one have in common."""
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(max(1, job.cores)))
+    return {**os.environ, "PYTHONFAULTHANDLER": "1", **job.env, **threads}
+
+
+def in_fresh_process(start: Start) -> Supervisor:
+    """Starts a supervisor that executes the job's command."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            supervisor.command("start", theirs.fileno(), os.getpid(), start.grace_s, start.folder, *start.job.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=start.log,
+            stderr=start.log,
+            env={**base_environment(start.job), **start.environment},
+            start_new_session=True,
+            pass_fds=[theirs.fileno()],
+        )
+    return Supervisor(ours, process.pid, process.wait)
+
+
 class WorkerProcess:
     """A started job. Its `fileno` becomes readable when it has ended with all its descendants.
 
     Args:
         job: what to run.
         grace_s: seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, when it is stopped.
+        environment: variables that its lease adds.
+        launch: starts its supervisor.
     """
 
-    def __init__(self, job: WorkerJob, grace_s: float) -> None:
+    def __init__(
+        self,
+        job: WorkerJob,
+        grace_s: float,
+        environment: Mapping[str, str],
+        launch: Callable[[Start], Supervisor] = in_fresh_process,
+    ) -> None:
         self.job = job
         self._folder = tempfile.TemporaryDirectory(prefix="nsl-worker-")
         folder = Path(self._folder.name)
@@ -45,9 +107,11 @@ class WorkerProcess:
         self._peak_mib = 0.0
         self._seen: list[processes.Process] = []
         self._stopped_for: str | None = None
-        self._grace_s = grace_s
+        own = {**environment, **pipes_environment(folder, job.label, job.payload)}
         self._start_s = time.monotonic()
-        self._channel, self._supervisor = self._start(self._environment(folder))
+        with self._log_path.open("ab") as log:
+            self._supervisor = launch(Start(job, own, log, grace_s))
+        self._channel = self._supervisor.channel
 
     @property
     def pid(self) -> int:
@@ -100,27 +164,6 @@ class WorkerProcess:
         tail = self._tail()
         self._folder.cleanup()
         return WorkerResult(self.job.label, returncode, reason(ending), seconds, float(cpu_s), self._peak_mib, tail)
-
-    def _start(self, environment: dict[str, str]) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
-        ours, theirs = socket.socketpair()
-        folder = str(self.job.cwd or Path.cwd())
-        command = supervisor.command(theirs.fileno(), self._grace_s, folder, self.job.argv)
-        with theirs, self._log_path.open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-                pass_fds=[theirs.fileno()],
-            )
-        return ours, process
-
-    def _environment(self, folder: Path) -> dict[str, str]:
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(max(1, self.job.cores)))
-        pipes = pipes_environment(folder, self.job.label, self.job.payload)
-        return {**os.environ, "PYTHONFAULTHANDLER": "1", **self.job.env, **threads, **pipes}
 
     def _say(self, word: bytes) -> None:
         with suppress(OSError):  # it has just ended by itself

@@ -1,7 +1,8 @@
 """The small process between the dispatcher and one worker. It starts the worker and leaves nothing of it behind.
 
-Started by `command`, with an interpreter without site-packages. Imports only what starts fast, nothing of nsl, and has
-no threads, so that forking is safe. It shares a socket, the channel, with the dispatcher:
+Started by `command`, with an interpreter without site-packages: by the dispatcher as `start`, by a template (see
+`template.py`) as `watch`. Imports only what starts fast, nothing of nsl, and has no threads, so that forking is safe.
+It shares a socket, the channel, with the dispatcher:
 
 - from the dispatcher: `s` stop (SIGINT, after the grace SIGTERM, after the grace again SIGKILL), `k` kill now, and
   its end: the dispatcher has died, in whatever way, so kill now.
@@ -21,7 +22,7 @@ import time
 
 TYPE_CHECKING = False  # as in `typing`, which would be slow to import, like `collections.abc`
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 SIGINT, SIGKILL, SIGTERM = 2, 9, 15  # as everywhere in POSIX; importing `signal` costs 5 ms
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -31,39 +32,44 @@ TICK_S = 1.0
 CANNOT_START = 127  # as a shell says it
 
 
-def command(channel: int, grace_s: float, folder: str, program: "Sequence[str]") -> list[str]:
-    """The command that starts a supervisor of `program`; imported, not run as a script, so that bytecode is cached."""
+def command(entry: str, channel: int, parent: int, grace_s: float, *rest: str) -> list[str]:
+    """The command that runs `start` or `watch` here; imported, not run as a script, so that bytecode is cached."""
     here, name = os.path.split(__file__)
-    start = f"import sys; sys.path.append({here!r}); import {name[:-3]} as s; s.main(sys.argv[1:])"
-    return [
-        sys.executable,
-        "-I",
-        "-S",
-        "-c",
-        start,
-        str(channel),
-        str(os.getpid()),
-        str(grace_s),
-        folder,
-        *program,
-    ]
+    code = f"import sys; sys.path.append({here!r}); import {name[:-3]} as s; s.{entry}(sys.argv[1:])"
+    return [sys.executable, "-I", "-S", "-c", code, str(channel), str(parent), str(grace_s), *rest]
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the worker, watches it to its end and reports."""
-    channel, dispatcher, grace_s, folder, *program = arguments
+def start(arguments: list[str]) -> None:
+    """Starts a program in a folder as the worker and watches it. Arguments: channel, parent, grace, folder, program."""
+    channel, parent, grace_s, folder, *program = arguments
+    worker = fork_worker(int(channel))
+    if worker == 0:
+        become(program, folder)
+    watch([channel, parent, grace_s, str(worker)])
+
+
+def watch(arguments: list[str]) -> None:
+    """Watches a worker that this process forked, to its end, and reports. Arguments: channel, parent, grace, worker."""
+    channel, parent, grace_s, worker = arguments
+    running = Watch(int(worker), int(channel), int(parent), float(grace_s))
+    running.until_worker_ends()
+    running.until_nothing_is_left()
+    running.report()
+
+
+def fork_worker(channel: int) -> int:
+    """Forks the worker: 0 there, in a session of its own and without the channel; its process id here."""
     prctl = load_prctl()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     supervisor = os.getpid()
     worker = os.fork()
     if worker == 0:
         prctl(PR_SET_PDEATHSIG, SIGKILL)
-        os.close(int(channel))
-        become(program, folder, supervisor)
-    watch = Watch(worker, int(channel), int(dispatcher), float(grace_s))
-    watch.until_worker_ends()
-    watch.until_nothing_is_left()
-    watch.report()
+        if os.getppid() != supervisor:  # it died before the kernel was asked to tell us
+            os._exit(CANNOT_START)
+        os.close(channel)
+        os.setsid()
+    return worker
 
 
 def load_prctl() -> "Callable[[int, int], object]":
@@ -76,15 +82,13 @@ def load_prctl() -> "Callable[[int, int], object]":
     return lambda option, value: libc.prctl(option, value, 0, 0, 0)
 
 
-def become(program: list[str], folder: str, supervisor: int) -> None:
-    """In the forked child: turns into the worker, in a session of its own. Never returns."""
+def become(program: list[str], folder: str) -> None:
+    """In the forked child: turns into the program. Never returns."""
     try:
-        os.setsid()
         # Under nohup, or in the background of a script, SIGINT is ignored, and that is inherited.
         _signal.signal(SIGINT, _signal.SIG_DFL)
-        if os.getppid() == supervisor:  # else it died before the kernel was asked to tell us
-            os.chdir(folder)
-            os.execvp(program[0], program)
+        os.chdir(folder)
+        os.execvp(program[0], program)
     except OSError as error:
         os.write(2, f"cannot start {program[0]} in {folder}: {error}\n".encode())
     finally:
@@ -94,8 +98,8 @@ def become(program: list[str], folder: str, supervisor: int) -> None:
 class Watch:
     """A running worker: listens to the dispatcher, reaps what ends, sends the signals that are due."""
 
-    def __init__(self, worker: int, channel: int, dispatcher: int, grace_s: float) -> None:
-        self.worker, self.channel, self.dispatcher, self.grace_s = worker, channel, dispatcher, grace_s
+    def __init__(self, worker: int, channel: int, parent: int, grace_s: float) -> None:
+        self.worker, self.channel, self.parent, self.grace_s = worker, channel, parent, grace_s
         self.status: int | None = None
         self.was_stopped = self.is_killing = False
         self.cpu_s, self.peak_kib = 0.0, 0
@@ -156,7 +160,7 @@ class Watch:
     def listen(self, seconds: float) -> None:
         """Waits for the worker's end or a word of the dispatcher."""
         ready = [fd for fd, _ in self.poll.poll(seconds * 1000)]
-        is_orphan = os.getppid() != self.dispatcher  # also where a forked copy of it keeps the channel open
+        is_orphan = os.getppid() != self.parent  # also where a forked copy of it keeps the channel open
         word = os.read(self.channel, 1) if self.channel in ready else None
         if is_orphan or word in {b"", b"k"}:
             self.is_killing = self.was_stopped = True
