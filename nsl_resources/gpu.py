@@ -24,6 +24,7 @@ from nsl_resources.admission.needs import (
     Request,
 )
 from nsl_resources.admission.policy import Ageing, Decision, decide
+from nsl_resources.admission.rooms import Room
 from nsl_resources.admission.storage import default_ledger_path
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Probe",
     "Reading",
     "Request",
+    "Room",
     "Wait",
     "WaitingLine",
     "decide",

@@ -7,6 +7,7 @@ poll; who has not polled for ten seconds is passed over until it does, so that a
 """
 
 import random
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,10 +18,13 @@ from typing import Final, Self
 
 from nsl_resources.admission import processes, rows, storage
 from nsl_resources.admission.needs import AdmissionTimeoutError, Lease, Need, Probe, Reading
-from nsl_resources.admission.policy import Ageing, check, decide, room
+from nsl_resources.admission.policy import Ageing, check, decide
+from nsl_resources.admission.rooms import Room, node
 
 BELL_S: Final = 0.025
 """How often a waiter listens for the bell."""
+VISIBLE_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
+"""Where CUDA reads which GPUs a process sees, as ids separated by commas."""
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
 _REPORT_EVERY_S: Final = 10.0
@@ -28,22 +32,32 @@ _REPORT_EVERY_S: Final = 10.0
 
 @dataclass(frozen=True)
 class Wait:
-    """Why a worker still waits: what is left of the device, and what programs that are not ours use of it."""
+    """Why a worker still waits: what is left of the node, and what programs that are not ours use of it.
+
+    `gpus` are those that it may use, none if it needs none.
+    """
 
     label: str
     need: Need
-    free_mib: int
-    free_cores: int
-    foreign_mib: int
-    budget: Need
+    host: Room
+    gpus: tuple[Room, ...]
     waited_s: float
 
     def __str__(self) -> str:
+        host, device = self.host, self.host.device
         return (
             f"{self.label} has waited {self.waited_s:.0f} s for {self.need}: free are "
-            f"{max(0, self.free_mib):,} MiB and {max(0, self.free_cores)} cores of {self.budget}; "
-            f"other programs use {self.foreign_mib:,} MiB"
+            f"{max(0, host.free_mib):,} MiB and {max(0, host.free_cores)} cores of "
+            f"{Need(device.budget_mib, device.cores)}; other programs use {host.foreign_mib:,} MiB"
+            + "".join(f"; {_describe_gpu(room)}" for room in self.gpus)
         )
+
+
+def _describe_gpu(room: Room) -> str:
+    return (
+        f"{room.device.id} has {max(0, room.free_mib):,} of {room.device.budget_mib:,} MiB free, "
+        f"other programs use {room.foreign_mib:,} MiB"
+    )
 
 
 class WaitingLine:
@@ -76,7 +90,7 @@ class WaitingLine:
             rows.see(connection, self._id, me, slots, now_s)
             rows.note_budgets(connection, self._id, (reading.device for reading in readings))
             rows.join(connection, self._id, self._unsent)
-            readings = [replace(r, device=rows.smallest_budget(connection, r.device)) for r in readings]
+            readings = self._shared(connection, readings)
             waiting, leases = rows.requests(connection, now_s), rows.leases(connection)
             decision = decide(waiting, leases, readings, now_s, self._ageing)
             rows.note_blocked(connection, decision.blocked, now_s)
@@ -111,11 +125,9 @@ class WaitingLine:
     def describe(self, key: str) -> Wait:
         """What `key` waits for, and what there is."""
         ask = self._asked[key]
-        reading = next(r for r in self._readings() if r.device.kind == ask.need.kind)
-        left = room(reading, live_leases(self._path))
-        budget = Need(reading.device.budget_mib, reading.device.cores, reading.device.kind)
-        waited_s = time.monotonic() - ask.since_s
-        return Wait(ask.label, ask.need, left.free_mib, left.free_cores, left.foreign_mib, budget, waited_s)
+        left = node(self._readings(), live_leases(self._path))
+        gpus = left.gpus if ask.need.n_gpus else ()
+        return Wait(ask.label, ask.need, left.host, gpus, time.monotonic() - ask.since_s)
 
     def close(self) -> None:
         """Leaves the line and gives back every lease taken through it."""
@@ -128,6 +140,13 @@ class WaitingLine:
         probe, holders = self._probe, {lease.pid for lease in live_leases(self._path)}
         return [Reading(d, probe.used_mib(d), probe.used_by_mib(d, holders)) for d in probe.devices()]
 
+    @staticmethod
+    def _shared(connection: sqlite3.Connection, readings: list[Reading]) -> list[Reading]:
+        """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
+        own = [replace(r, device=rows.smallest_budget(connection, r.device)) for r in readings]
+        others = rows.other_devices(connection, (r.device.id for r in readings))
+        return own + [Reading(device, used_mib=0) for device in others]
+
 
 class HeldLease:
     """A lease in our hands: release it, or use it as a context manager. Releasing twice is harmless."""
@@ -135,6 +154,16 @@ class HeldLease:
     def __init__(self, path: Path, lease: Lease) -> None:
         self._path = path
         self.lease = lease
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The ids of the granted GPUs, none for a worker without."""
+        return self.lease.gpus
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What shows a worker its GPUs, and no others."""
+        return {VISIBLE_VARIABLE: ",".join(self.lease.gpus)}
 
     def hand_to(self, pid: int) -> None:
         """Lets the lease live as long as that process; nothing happens if it has already ended."""

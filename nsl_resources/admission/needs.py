@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from nsl_assets.errors import NslError
+
+HOST: Final = "host"
+GPU: Final = "gpu"
+"""The kinds of devices. A node has one host and any number of GPUs."""
 
 
 class AdmissionError(NslError):
@@ -16,22 +20,53 @@ class AdmissionTimeoutError(AdmissionError):
 
 
 @dataclass(frozen=True)
-class Need:
-    """What one worker needs of one device of a kind: MiB and cores.
+class Share:
+    """A part of one device."""
 
-    Devices without cores of their own are asked for with `cores=0`.
+    memory_mib: int
+    cores: int = 0
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one worker needs, granted as a whole or not at all.
+
+    Attributes:
+        memory_mib: memory of the host.
+        cores: cores of the host.
+        n_gpus: how many different GPUs.
+        gpu_memory_mib: memory on each of them; 0 if and only if `n_gpus` is.
     """
 
     memory_mib: int
     cores: int = 1
-    kind: str = "host"
+    n_gpus: int = 0
+    gpu_memory_mib: int = 0
 
     def __post_init__(self) -> None:
         if self.memory_mib < 0 or self.cores < 0:
-            raise AdmissionError(f"a need of {self}: memory and cores are 0 or more")
+            raise AdmissionError(f"a need of {self.memory_mib} MiB and {self.cores} cores: both are 0 or more")
+        if self.n_gpus < 0 or self.gpu_memory_mib < 0 or (self.n_gpus > 0) != (self.gpu_memory_mib > 0):
+            raise AdmissionError(
+                f"a need of {self.gpu_memory_mib} MiB on {self.n_gpus} GPUs: give both, or leave both at 0"
+            )
+
+    @property
+    def on_host(self) -> Share:
+        """The share of the host."""
+        return Share(self.memory_mib, self.cores)
+
+    @property
+    def on_gpu(self) -> Share:
+        """The share of each GPU."""
+        return Share(self.gpu_memory_mib)
 
     def __str__(self) -> str:
-        return f"{self.memory_mib:,} MiB and {self.cores} core{'' if self.cores == 1 else 's'}"
+        host = f"{self.memory_mib:,} MiB and {self.cores} core{'' if self.cores == 1 else 's'}"
+        if self.n_gpus == 0:
+            return host
+        where = "a GPU" if self.n_gpus == 1 else f"each of {self.n_gpus} GPUs"
+        return f"{host}, and {self.gpu_memory_mib:,} MiB on {where}"
 
 
 @dataclass(frozen=True)
@@ -45,18 +80,30 @@ class Device:
     budget_mib: int
     cores: int
 
+    @property
+    def is_partition(self) -> bool:
+        """Whether this is a part of a GPU (MIG), of which CUDA shows a process one only."""
+        return self.id.startswith("MIG-")
+
+    def __str__(self) -> str:
+        cores = f" and {self.cores} cores" if self.kind == HOST else ""
+        return f"{self.id}: {self.budget_mib:,} MiB{cores}"
+
 
 @dataclass(frozen=True)
 class Reading:
-    """Measured use of a device: by everybody, and by the process tree of each lease holder (its id)."""
+    """Measured use of a device: by everybody, and by the process tree of each lease holder (its id).
+
+    `used_by_mib` is None where nobody can tell whose memory it is.
+    """
 
     device: Device
     used_mib: int
-    used_by_mib: Mapping[int, int] = field(default_factory=dict)
+    used_by_mib: Mapping[int, int] | None = field(default_factory=dict)
 
 
 class Probe(Protocol):
-    """Lists the devices of one kind on this node and measures their use."""
+    """Lists devices of this node, the host among them, and measures their use."""
 
     def devices(self) -> Sequence[Device]:
         """The devices, always in the same order."""
@@ -66,8 +113,11 @@ class Probe(Protocol):
         """MiB in use on the device, by whomever."""
         ...
 
-    def used_by_mib(self, device: Device, pids: Collection[int]) -> Mapping[int, int]:
-        """MiB in use by the process tree of each of these processes; nested trees are counted once."""
+    def used_by_mib(self, device: Device, pids: Collection[int]) -> Mapping[int, int] | None:
+        """MiB in use by the process tree of each of these processes; nested trees are counted once.
+
+        None if that cannot be told.
+        """
         ...
 
 
@@ -75,7 +125,8 @@ class Probe(Protocol):
 class Request:
     """One worker that waits. `slots` is how many more workers its waiter can start now.
 
-    `blocked_since_s` is when it first stood at the head of its kind without fitting.
+    `blocked_since_s` is when it first stood at the head of its line without fitting. `gpus` are the ids of those that
+    its waiter may use; None: all.
     """
 
     id: int
@@ -84,16 +135,22 @@ class Request:
     since_s: float
     blocked_since_s: float | None = None
     slots: int = 1
+    gpus: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A granted share of a device, alive as long as the process `pid` that started at `start`."""
+    """A granted need, alive as long as the process `pid` that started at `start`. `gpus`: ids of the GPUs, distinct."""
 
     id: str
-    device: str
-    memory_mib: int
-    cores: int
+    need: Need
+    gpus: tuple[str, ...]
     pid: int
     start: str
     label: str
+
+    def share_of(self, device: Device) -> Share | None:
+        """What it holds of a device; None for nothing."""
+        if device.kind == HOST:
+            return self.need.on_host
+        return self.need.on_gpu if device.id in self.gpus else None

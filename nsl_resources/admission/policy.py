@@ -6,94 +6,51 @@ Nothing here knows processes, clocks or SQLite, so that simulated devices and th
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nsl_resources.admission.needs import AdmissionError, Device, Lease, Need, Reading, Request
+from nsl_resources.admission.needs import GPU, HOST, AdmissionError, Device, Lease, Need, Reading, Request
+from nsl_resources.admission.rooms import Node, Room, node
 
 
 @dataclass(frozen=True)
 class Ageing:
     """How waiting turns into rank, so that nothing starves.
 
-    A wait of `whole_device_s` ranks like asking for the whole device. A request that headed its kind for
-    `patience_s` without fitting is passed by nobody any more: the device is drained for it.
+    A wait of `whole_device_s` ranks like asking for a whole device. A request that headed its line for `patience_s`
+    without fitting is passed by nobody any more: the devices that it lacks are drained for it.
     """
 
     whole_device_s: float = 120.0
     patience_s: float = 60.0
 
 
-@dataclass
-class Room:
-    """What is left of a device. `empty_mib`: what would be left if all our leases ended."""
-
-    device: Device
-    free_mib: int
-    free_cores: int
-    empty_mib: int
-    foreign_mib: int
-    is_drained: bool = False
-
-    def fits(self, need: Need) -> bool:
-        """Whether the need can be granted here now."""
-        return (
-            not self.is_drained
-            and need.kind == self.device.kind
-            and need.memory_mib <= self.free_mib
-            and need.cores <= self.free_cores
-        )
-
-    def could_fit(self, need: Need) -> bool:
-        """Whether the need can be granted here once our own leases have ended."""
-        return (
-            not self.is_drained
-            and need.kind == self.device.kind
-            and need.memory_mib <= self.empty_mib
-            and need.cores <= self.device.cores
-        )
-
-    def take(self, need: Need) -> None:
-        """Books the need."""
-        self.free_mib -= need.memory_mib
-        self.free_cores -= need.cores
-
-
 @dataclass(frozen=True)
 class Decision:
-    """`grants`: request id -> device id. `blocked`: requests that head their kind and do not fit."""
+    """`grants`: request id -> ids of its GPUs. `blocked`: requests that head their line and do not fit.
 
-    grants: Mapping[int, str]
+    There are two lines: workers with a GPU, and workers without.
+    """
+
+    grants: Mapping[int, tuple[str, ...]]
     blocked: frozenset[int]
 
 
-def room(reading: Reading, leases: Iterable[Lease]) -> Room:
-    """What is left: total - headroom - Σ max(reserved, used by the holder's tree) - foreign use.
-
-    The leases together also stay within the budget.
-    """
-    device = reading.device
-    own = [lease for lease in leases if lease.device == device.id]
-    used = {lease.pid: reading.used_by_mib.get(lease.pid, 0) for lease in own}
-    reserved = dict.fromkeys(used, 0)
-    for lease in own:
-        reserved[lease.pid] += lease.memory_mib
-    held = sum(max(reserved[pid], used[pid]) for pid in used)
-    foreign = max(0, reading.used_mib - sum(used.values()))
-    empty = min(device.budget_mib, device.total_mib - device.headroom_mib - foreign)
-    free_cores = device.cores - sum(lease.cores for lease in own)
-    return Room(device, empty - held, free_cores, empty, foreign)
-
-
 def check(need: Need, devices: Iterable[Device], label: str) -> None:
-    """Refuses at once what no device can ever hold.
+    """Refuses at once what this node can never hold.
 
     Raises:
-        AdmissionError: names the need, the largest device and what to change.
+        AdmissionError: names the need, the devices and what to change.
     """
-    candidates = [device for device in devices if device.kind == need.kind]
-    if any(need.memory_mib <= d.budget_mib and need.cores <= d.cores for d in candidates):
+    offered = list(devices)
+    hosts = [d for d in offered if d.kind == HOST and need.memory_mib <= d.budget_mib and need.cores <= d.cores]
+    gpus = [d for d in offered if d.kind == GPU and not (d.is_partition and need.n_gpus > 1)]
+    if need.n_gpus and not gpus:
+        raise AdmissionError(
+            f"{label} needs {need}, and this process is offered none that serves. Run it on the CPU, or where "
+            "`nvidia-smi` lists GPUs and CUDA_VISIBLE_DEVICES does not hide them. MIG devices serve one by one only."
+        )
+    if hosts and sum(need.gpu_memory_mib <= gpu.budget_mib for gpu in gpus) >= need.n_gpus:
         return
-    offered = "; ".join(f"{d.id}: {Need(d.budget_mib, d.cores)}" for d in candidates) or "none of that kind"
     raise AdmissionError(
-        f"{label} needs {need} of a {need.kind}, more than the whole budget ({offered}). "
+        f"{label} needs {need}, more than the whole budget ({'; '.join(map(str, offered))}). "
         "Raise the budget if the machine has more, use a larger machine, or make the job smaller."
     )
 
@@ -107,43 +64,80 @@ def decide(
 ) -> Decision:
     """Grants what fits, largest and longest-waiting first; smaller requests may pass one that does not fit.
 
-    Starvation-free: age overtakes size, and who heads its kind too long gets one device drained (always the
-    first that is large enough, so that the choice does not wander while workers end elsewhere).
+    Starvation-free: age overtakes size, and who heads a line too long is promised what it lacks.
     """
     ageing = ageing or Ageing()
-    rooms = [room(reading, leases) for reading in readings]
-    ranked = sorted(requests, key=lambda r: (-_rank(r, rooms, now_s, ageing), r.since_s, r.id))
+    left = node(readings, leases)
+    ranked = sorted(requests, key=lambda r: (-_rank(r, left, now_s, ageing), -r.need.n_gpus, r.since_s, r.id))
     slots = {request.waiter: request.slots for request in ranked}
-    grants: dict[int, str] = {}
+    grants: dict[int, tuple[str, ...]] = {}
     blocked: dict[str, int] = {}
     for request in ranked:
         if slots[request.waiter] <= 0:
             continue
-        place = _tightest(request.need, rooms)
-        if place is None:
-            blocked.setdefault(request.need.kind, request.id)
-            _drain_for(request, rooms, now_s, ageing)
-            continue
-        place.take(request.need)
-        slots[request.waiter] -= 1
-        grants[request.id] = place.device.id
+        need = request.need
+        gpus = _choose(need, left.gpus_for(request), is_somebody_waiting=GPU in blocked)
+        if gpus is not None and left.host.fits(need.on_host):
+            _take(need, left.host, gpus)
+            slots[request.waiter] -= 1
+            grants[request.id] = tuple(room.device.id for room in gpus)
+        elif _could_fit(request, left):
+            blocked.setdefault(_line(need), request.id)
+            if _is_out_of_patience(request, now_s, ageing):
+                _promise(request, left, gpus)
     return Decision(grants, frozenset(blocked.values()))
 
 
-def _rank(request: Request, rooms: Sequence[Room], now_s: float, ageing: Ageing) -> float:
-    devices = [room.device for room in rooms if room.device.kind == request.need.kind]
-    memory = request.need.memory_mib / max((device.budget_mib for device in devices), default=1)
-    cores = request.need.cores / max((device.cores for device in devices if device.cores), default=1)
-    return max(memory, cores) + (now_s - request.since_s) / ageing.whole_device_s
+def _line(need: Need) -> str:
+    return GPU if need.n_gpus else HOST
 
 
-def _tightest(need: Need, rooms: Iterable[Room]) -> Room | None:
-    return min((room for room in rooms if room.fits(need)), key=lambda room: room.free_mib, default=None)
+def _rank(request: Request, left: Node, now_s: float, ageing: Ageing) -> float:
+    """The largest share of one device, of memory or of cores, plus the age."""
+    need, host = request.need, left.host.device
+    gpu_mib = max((room.device.budget_mib for room in left.gpus), default=1)
+    share = max(need.memory_mib / host.budget_mib, need.cores / max(host.cores, 1), need.gpu_memory_mib / gpu_mib)
+    return share + (now_s - request.since_s) / ageing.whole_device_s
 
 
-def _drain_for(request: Request, rooms: Iterable[Room], now_s: float, ageing: Ageing) -> None:
-    if request.blocked_since_s is None or now_s - request.blocked_since_s < ageing.patience_s:
-        return
-    target = next((room for room in rooms if room.could_fit(request.need)), None)
-    if target is not None:
-        target.is_drained = True
+def _choose(need: Need, gpus: Iterable[Room], *, is_somebody_waiting: bool) -> list[Room] | None:
+    """GPUs for a need, None if there are too few: the emptiest, so that workers share none while others idle.
+
+    While a larger need waits for GPUs it is the tightest, so that one comes free for it.
+    """
+    fitting = [room for room in gpus if room.fits(need.on_gpu)]
+    if len(fitting) < need.n_gpus:
+        return None
+    return sorted(fitting, key=lambda room: room.free_mib, reverse=not is_somebody_waiting)[: need.n_gpus]
+
+
+def _take(need: Need, host: Room, gpus: Iterable[Room]) -> None:
+    host.take(need.on_host)
+    for room in gpus:
+        room.take(need.on_gpu)
+
+
+def _could_fit(request: Request, left: Node) -> bool:
+    """Whether it fits once our leases have ended: neither foreign programs nor earlier promises keep it out."""
+    need = request.need
+    n_gpus = sum(room.could_fit(need.on_gpu) for room in left.gpus_for(request))
+    return left.host.could_fit(need.on_host) and n_gpus >= need.n_gpus
+
+
+def _is_out_of_patience(request: Request, now_s: float, ageing: Ageing) -> bool:
+    return request.blocked_since_s is not None and now_s - request.blocked_since_s >= ageing.patience_s
+
+
+def _promise(request: Request, left: Node, gpus: Sequence[Room] | None) -> None:
+    """First the GPUs, always the first that are large enough, so that the choice does not wander.
+
+    The host only once there are GPUs to start on: until then workers without a GPU go on. The other way round it could
+    idle for hours, as long as a training on a GPU takes.
+    """
+    need = request.need
+    if gpus is not None:
+        left.host.promise(need.on_host)
+    else:
+        gpus = [room for room in left.gpus_for(request) if room.could_fit(need.on_gpu)][: need.n_gpus]
+    for room in gpus:
+        room.promise(need.on_gpu)

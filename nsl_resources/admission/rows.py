@@ -3,14 +3,15 @@
 import sqlite3
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 from nsl_resources.admission import processes
-from nsl_resources.admission.needs import Device, Lease, Need, Request
+from nsl_resources.admission.needs import GPU, Device, Lease, Need, Request
 from nsl_resources.admission.processes import Process
 
 STALE_S: Final = 10.0
+_SEPARATOR: Final = ","  # in lists of device ids, which hold none: CUDA_VISIBLE_DEVICES separates them by it
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,30 @@ def reap(connection: sqlite3.Connection, now_s: float) -> None:
 
 def leases(connection: sqlite3.Connection) -> list[Lease]:
     """All leases, oldest first."""
-    rows = connection.execute("SELECT id, device, memory_mib, cores, pid, start, label FROM lease ORDER BY rowid")
-    return [Lease(**dict(row)) for row in rows]
+    return [_lease(row) for row in connection.execute("SELECT * FROM lease ORDER BY rowid")]
+
+
+def _lease(row: sqlite3.Row) -> Lease:
+    gpus = tuple(row["gpus"].split(_SEPARATOR)) if row["gpus"] else ()
+    need = Need(row["memory_mib"], row["cores"], len(gpus), row["gpu_memory_mib"])
+    return Lease(row["id"], need, gpus, row["pid"], row["start"], row["label"])
 
 
 def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
     """The requests of waiters that were heard of lately."""
     rows = connection.execute(
-        "SELECT request.*, slots FROM request JOIN waiter ON waiter.id = request.waiter "
-        "WHERE slots > 0 AND seen_s >= ?",
-        [now_s - STALE_S],
+        "SELECT request.*, slots, "
+        "(SELECT group_concat(device, ?) FROM budget WHERE budget.waiter = request.waiter) AS devices "
+        "FROM request JOIN waiter ON waiter.id = request.waiter WHERE slots > 0 AND seen_s >= ?",
+        [_SEPARATOR, now_s - STALE_S],
     )
     return [_request(row) for row in rows]
 
 
 def _request(row: sqlite3.Row) -> Request:
-    need = Need(row["memory_mib"], row["cores"], row["kind"])
-    return Request(row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"])
+    need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
+    devices = frozenset(row["devices"].split(_SEPARATOR))
+    return Request(row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices)
 
 
 def see(connection: sqlite3.Connection, waiter: str, process: Process, slots: int, now_s: float) -> None:
@@ -77,17 +85,25 @@ def note_budgets(connection: sqlite3.Connection, waiter: str, devices: Iterable[
 def join(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> None:
     """Puts needs into the line."""
     connection.executemany(
-        "INSERT INTO request (waiter, key, kind, memory_mib, cores, label, since_s) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(waiter, a.key, a.need.kind, a.need.memory_mib, a.need.cores, a.label, a.since_s) for a in asks],
+        "INSERT INTO request (waiter, key, memory_mib, cores, n_gpus, gpu_memory_mib, label, since_s) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(waiter, ask.key, *astuple(ask.need), ask.label, ask.since_s) for ask in asks],
     )
 
 
 def note_blocked(connection: sqlite3.Connection, blocked: Iterable[int], now_s: float) -> None:
-    """Starts the clock of requests that head their kind and do not fit."""
+    """Starts the clock of requests that head their line and do not fit."""
     connection.executemany(
         "UPDATE request SET blocked_since_s = ? WHERE id = ? AND blocked_since_s IS NULL",
         [(now_s, request) for request in blocked],
     )
+
+
+def other_devices(connection: sqlite3.Connection, known: Iterable[str]) -> list[Device]:
+    """GPUs that this process does not see and others do: nothing but their smallest budget is known."""
+    rows = connection.execute("SELECT device, min(memory_mib) FROM budget GROUP BY device ORDER BY device")
+    seen = set(known)
+    return [Device(GPU, name, mib, 0, mib, 0) for name, mib in rows if name not in seen]
 
 
 def smallest_budget(connection: sqlite3.Connection, device: Device) -> Device:
@@ -103,16 +119,18 @@ def smallest_budget(connection: sqlite3.Connection, device: Device) -> Device:
 
 
 def take(
-    connection: sqlite3.Connection, waiter: str, request: int, device: str, holder: Process
+    connection: sqlite3.Connection, waiter: str, request: int, gpus: tuple[str, ...], holder: Process
 ) -> tuple[str, Lease] | None:
     """Turns a request of this waiter into a lease: (key, lease). None if the request is somebody else's."""
     row = connection.execute("SELECT * FROM request WHERE id = ? AND waiter = ?", [request, waiter]).fetchone()
     if row is None:
         return None
-    lease = Lease(uuid.uuid4().hex, device, row["memory_mib"], row["cores"], holder.pid, holder.start, row["label"])
+    need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
+    lease = Lease(uuid.uuid4().hex, need, gpus, holder.pid, holder.start, row["label"])
     connection.execute(
-        "INSERT INTO lease (id, device, memory_mib, cores, pid, start, label, waiter) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [*vars(lease).values(), waiter],
+        "INSERT INTO lease (id, waiter, memory_mib, cores, gpu_memory_mib, gpus, pid, start, label) "
+        "VALUES (:id, :waiter, :memory_mib, :cores, :gpu_memory_mib, :gpus, :pid, :start, :label)",
+        {**vars(lease), **vars(need), "waiter": waiter, "gpus": _SEPARATOR.join(gpus)},
     )
     connection.execute("DELETE FROM request WHERE id = ?", [request])
     return row["key"], lease

@@ -26,6 +26,7 @@ _NETWORK_FILESYSTEMS: Final = (
     "fuse.sshfs",
     "afs",
 )
+_SCHEMA_VERSION: Final = 2  # part of the file's name: processes of different versions do not share a ledger
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS waiter (
         id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start TEXT NOT NULL, slots INTEGER NOT NULL, seen_s REAL NOT NULL
@@ -35,13 +36,14 @@ _TABLES: Final = """
         PRIMARY KEY (waiter, device)
     );
     CREATE TABLE IF NOT EXISTS request (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, waiter TEXT NOT NULL, key TEXT NOT NULL, kind TEXT NOT NULL,
-        memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL, label TEXT NOT NULL,
-        since_s REAL NOT NULL, blocked_since_s REAL
+        id INTEGER PRIMARY KEY AUTOINCREMENT, waiter TEXT NOT NULL, key TEXT NOT NULL,
+        memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL, n_gpus INTEGER NOT NULL, gpu_memory_mib INTEGER NOT NULL,
+        label TEXT NOT NULL, since_s REAL NOT NULL, blocked_since_s REAL
     );
     CREATE TABLE IF NOT EXISTS lease (
-        id TEXT PRIMARY KEY, waiter TEXT NOT NULL, device TEXT NOT NULL, memory_mib INTEGER NOT NULL,
-        cores INTEGER NOT NULL, pid INTEGER NOT NULL, start TEXT NOT NULL, label TEXT NOT NULL
+        id TEXT PRIMARY KEY, waiter TEXT NOT NULL, memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL,
+        gpu_memory_mib INTEGER NOT NULL, gpus TEXT NOT NULL,
+        pid INTEGER NOT NULL, start TEXT NOT NULL, label TEXT NOT NULL
     );
 """
 
@@ -51,7 +53,7 @@ def default_ledger_path() -> Path:
 
     The name holds the boot and the namespace of process ids, inside which the ids of lease holders mean something.
     """
-    name = f"nsl-ledger-1-{os.getuid()}-{processes.boot_id()}-{_pid_namespace()}.sqlite"
+    name = f"nsl-ledger-{_SCHEMA_VERSION}-{os.getuid()}-{processes.boot_id()}-{_pid_namespace()}.sqlite"
     given = os.environ.get(LEDGER_VARIABLE) or os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(given) if given else Path(tempfile.gettempdir()) / f"nsl-{os.getuid()}"
     return folder / name

@@ -13,7 +13,7 @@ import pytest
 
 from nsl_assets.errors import StorageError
 from nsl_resources.admission import cgroup, host, processes, storage
-from nsl_resources.admission.policy import room
+from nsl_resources.admission.rooms import room
 from nsl_resources.gpu import (
     AdmissionError,
     AdmissionTimeoutError,
@@ -52,8 +52,8 @@ class FixedProbe:
         return {}
 
 
-def lease(memory_mib: int, cores: int = 1, pid: int = 1, device: str = "host") -> Lease:
-    return Lease(f"lease {memory_mib} {pid}", device, memory_mib, cores, pid, "start", "label")
+def lease(memory_mib: int, cores: int = 1, pid: int = 1) -> Lease:
+    return Lease(f"lease {memory_mib} {pid}", Need(memory_mib, cores), (), pid, "start", "label")
 
 
 def request(number: int, memory_mib: int, cores: int = 1, since_s: float = 0.0, **more: object) -> Request:
@@ -79,12 +79,12 @@ def test_room_stays_within_the_budget_even_where_the_machine_has_more() -> None:
 
 def test_the_larger_request_goes_first() -> None:
     decision = decide([request(1, 2_000), request(2, 8_000)], [], IDLE, now_s=0.0)
-    assert decision.grants == {2: "host"}
+    assert decision.grants == {2: ()}
 
 
 def test_a_smaller_request_passes_one_that_does_not_fit() -> None:
     decision = decide([request(1, 8_000), request(2, 1_000)], [lease(5_000)], IDLE, now_s=0.0)
-    assert decision.grants == {2: "host"}
+    assert decision.grants == {2: ()}
     assert decision.blocked == {1}
 
 
@@ -94,38 +94,26 @@ def test_cores_bind_like_memory() -> None:
 
 def test_age_overtakes_size() -> None:
     old_and_small, new_and_large = request(1, 2_000, since_s=0.0), request(2, 8_000, since_s=100.0)
-    assert decide([old_and_small, new_and_large], [], IDLE, now_s=100.0).grants == {1: "host"}
+    assert decide([old_and_small, new_and_large], [], IDLE, now_s=100.0).grants == {1: ()}
 
 
 def test_nobody_passes_a_head_that_has_waited_too_long() -> None:
     head = request(1, 8_000, blocked_since_s=0.0)
     early = decide([head, request(2, 1_000)], [lease(5_000)], IDLE, now_s=59.0)
     late = decide([head, request(2, 1_000)], [lease(5_000)], IDLE, now_s=60.0)
-    assert early.grants == {2: "host"}
+    assert early.grants == {2: ()}
     assert not late.grants
 
 
 def test_a_head_that_only_foreign_programs_keep_out_blocks_nobody() -> None:
     busy = (Reading(HOST, used_mib=5_000),)
     decision = decide([request(1, 8_000, blocked_since_s=0.0), request(2, 1_000)], [], busy, now_s=100.0)
-    assert decision.grants == {2: "host"}
+    assert decision.grants == {2: ()}
 
 
 def test_a_waiter_gets_no_more_than_its_slots() -> None:
     many = [Request(i, "one waiter", Need(100), 0.0, slots=2) for i in range(5)]
     assert len(decide(many, [], IDLE, now_s=0.0).grants) == 2
-
-
-def test_several_devices_are_packed_tightly_and_drained_one_at_a_time() -> None:
-    cards = [Device("card", f"card{i}", 80_000, 0, 80_000, 0) for i in range(3)]
-    readings = [Reading(card, 0) for card in cards]
-    leases = [lease(10_000, 0, 1, "card0"), lease(50_000, 0, 2, "card1"), lease(20_000, 0, 3, "card2")]
-    small = Request(2, "b", Need(25_000, 0, "card"), 0.0)
-    assert decide([small], leases, readings, 0.0).grants == {2: "card1"}
-    head = Request(1, "a", Need(75_000, 0, "card"), 0.0, blocked_since_s=0.0)
-    others = [Request(i, "c", Need(55_000, 0, "card"), 99.0, slots=9) for i in (3, 4)]
-    late = decide([head, *others], leases, readings, now_s=100.0)
-    assert late.grants == {3: "card2"}  # card0, the first that is large enough, is kept for the head
 
 
 def test_nothing_starves_under_an_endless_stream_of_small_jobs() -> None:
@@ -147,7 +135,7 @@ def test_nothing_starves_under_an_endless_stream_of_small_jobs() -> None:
             if waiting[number].blocked_since_s is None:
                 waiting[number] = request(number, waiting[number].need.memory_mib, 1, waiting[number].since_s,
                                           blocked_since_s=float(now))  # fmt: skip
-        assert sum(held.memory_mib for _, held in running.values()) <= 9_000
+        assert sum(held.need.memory_mib for _, held in running.values()) <= 9_000
     assert granted_at_s[0] <= 60 + 20 + 1  # patience, then the longest job, then the next look
     assert len(granted_at_s) > 50
 
@@ -163,7 +151,7 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_a_lease_is_held_inside_the_context_and_given_back_after(ledger: Ledger) -> None:
     with ledger.acquire(Need(600, 2), "pca"):
         (held,) = ledger.leases()
-        assert (held.memory_mib, held.cores, held.pid, held.label) == (600, 2, os.getpid(), "pca")
+        assert (held.need, held.gpus, held.pid, held.label) == (Need(600, 2), (), os.getpid(), "pca")
         assert ledger.try_acquire(Need(600), "second") is None
     assert ledger.leases() == []
     with ledger.acquire(Need(600), "third", timeout=0):
@@ -171,7 +159,7 @@ def test_a_lease_is_held_inside_the_context_and_given_back_after(ledger: Ledger)
 
 
 def test_a_request_beyond_the_whole_budget_is_refused_at_once(ledger: Ledger) -> None:
-    with pytest.raises(AdmissionError, match=r"scvi needs 2,000 MiB and 1 core of a host.*1,000 MiB and 4 cores"):
+    with pytest.raises(AdmissionError, match=r"scvi needs 2,000 MiB and 1 core, more.*host: 1,000 MiB and 4 cores"):
         ledger.acquire(Need(2_000), "scvi")
     with pytest.raises(AdmissionError, match="more than the whole budget"):
         ledger.try_acquire(Need(10, cores=5), "threads")
@@ -184,7 +172,7 @@ def test_waiting_ends_after_the_timeout_and_says_why(ledger: Ledger) -> None:
         pytest.raises(AdmissionTimeoutError, match=r"free are 100 MiB and 3 cores of 1,000 MiB"),
     ):
         ledger.acquire(Need(200), "second", timeout=0.1, on_wait=seen.append)
-    assert [wait.free_mib for wait in seen] == [100]
+    assert [wait.host.free_mib for wait in seen] == [100]
     assert ledger.leases() == []
 
 
@@ -280,8 +268,8 @@ def test_no_double_grant_and_no_lost_lease_among_processes_that_die_at_random(tm
     crowd = subprocess.Popen([sys.executable, "-c", CROWD, str(path), str(log), "16", "3"])
     while crowd.poll() is None:
         leases = ledger.leases()
-        assert sum(held.memory_mib for held in leases) <= 1_000
-        assert sum(held.cores for held in leases) <= 4
+        assert sum(held.need.memory_mib for held in leases) <= 1_000
+        assert sum(held.need.cores for held in leases) <= 4
         time.sleep(0.05)
     assert crowd.returncode == 0
     events = sorted((float(t), int(mib), int(cores)) for t, mib, cores in map(str.split, log.open()))
