@@ -1,13 +1,15 @@
 """Memory-aware admission of workers: a policy and a node-local ledger of leases, in plain Python.
 
-Dagster counts slots, not memory. Here a worker asks for MiB and cores of a device and starts when they are free,
-whichever process of this host asks. Today the only device is the host itself.
+Dagster counts slots, not memory. Here a worker asks for MiB and cores of the host and for MiB of some GPUs, and starts
+when all of it is free, whichever process of this host asks.
 
-    ledger = Ledger(HostProbe(HostBudget(memory_mib=16_000, cores=8)))
+    ledger = Ledger(node_probe())
     with ledger.acquire(Need(memory_mib=4_000, cores=2), "pca, 500 cells"):
         ...
+    with ledger.acquire(Need(memory_mib=4_000, n_gpus=1, gpu_memory_mib=9_000), "scvi, 500 cells") as held:
+        subprocess.run(command, env={**os.environ, **held.environment})
 
-A device of another kind is added by a `Probe` that lists it and measures its use.
+A `Probe` lists the devices and measures their use.
 """
 
 from nsl_resources.admission.host import HostBudget, HostProbe, host_budget
@@ -23,6 +25,8 @@ from nsl_resources.admission.needs import (
     Reading,
     Request,
 )
+from nsl_resources.admission.node import NodeProbe, node_probe
+from nsl_resources.admission.nvml import NvmlProbe, gpu_devices, gpu_memory_mib_available
 from nsl_resources.admission.policy import Ageing, Decision, decide
 from nsl_resources.admission.rooms import Room
 from nsl_resources.admission.storage import default_ledger_path
@@ -39,6 +43,8 @@ __all__ = [
     "Lease",
     "Ledger",
     "Need",
+    "NodeProbe",
+    "NvmlProbe",
     "Probe",
     "Reading",
     "Request",
@@ -47,5 +53,8 @@ __all__ = [
     "WaitingLine",
     "decide",
     "default_ledger_path",
+    "gpu_devices",
+    "gpu_memory_mib_available",
     "host_budget",
+    "node_probe",
 ]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, LocalPool
-from nsl_resources.gpu import HostProbe, Ledger, host_budget
+from nsl_resources.gpu import Ledger, node_probe
 from nsl_resources.results import Results
 
 
@@ -31,11 +31,14 @@ class StorageResource(dg.ConfigurableResource[Artifacts]):
 
 
 class WorkersResource(dg.ConfigurableResource[Dispatcher]):
-    """Worker processes on this host, admitted by memory and cores across all Dagster runs of the host."""
+    """Worker processes on this host, admitted by memory, cores and GPU memory across all Dagster runs of the host."""
 
     memory_mib: int | None = Field(default=None, description="MiB for all workers together; empty: 80 % of the host.")
     cores: int | None = Field(default=None, description="Cores for all workers together; empty: all.")
+    use_gpus: bool = Field(
+        default=True, description="Whether workers get GPUs, of those that CUDA_VISIBLE_DEVICES shows this process."
+    )
 
     def dispatcher(self) -> Dispatcher:
         """A local pool inside the budget."""
-        return LocalPool(Ledger(HostProbe(host_budget(self.memory_mib, self.cores))))
+        return LocalPool(Ledger(node_probe(self.memory_mib, self.cores, self.use_gpus)))

@@ -20,11 +20,10 @@ from nsl_resources.admission import processes, rows, storage
 from nsl_resources.admission.needs import AdmissionTimeoutError, Lease, Need, Probe, Reading
 from nsl_resources.admission.policy import Ageing, check, decide
 from nsl_resources.admission.rooms import Room, node
+from nsl_resources.admission.visible import environment_of
 
 BELL_S: Final = 0.025
 """How often a waiter listens for the bell."""
-VISIBLE_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
-"""Where CUDA reads which GPUs a process sees, as ids separated by commas."""
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
 _REPORT_EVERY_S: Final = 10.0
@@ -163,7 +162,7 @@ class HeldLease:
     @property
     def environment(self) -> dict[str, str]:
         """What shows a worker its GPUs, and no others."""
-        return {VISIBLE_VARIABLE: ",".join(self.lease.gpus)}
+        return environment_of(self.lease.gpus)
 
     def hand_to(self, pid: int) -> None:
         """Lets the lease live as long as that process; nothing happens if it has already ended."""

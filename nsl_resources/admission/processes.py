@@ -14,6 +14,7 @@ from typing import Final
 
 IS_LINUX: Final = sys.platform == "linux"
 _ENDED_STATES: Final = frozenset({b"Z", b"X", b"x"})  # a zombie holds no memory: for us it has ended
+_FIRST_PID_NAMESPACE: Final = 0xEFFFFFFC  # fixed in the kernel: PROC_PID_INIT_INO
 _MIB: Final = 2**20
 
 
@@ -36,6 +37,35 @@ def is_running(pid: int, start: str) -> bool:
     """Whether the very process that had this id and this start is still running."""
     process = find(pid)
     return process is not None and process.start == start
+
+
+def exists(pid: int) -> bool:
+    """Whether this id is in use, by a process of any user, also where `/proc` hides those of others."""
+    import psutil
+
+    return psutil.pid_exists(pid)
+
+
+def nearest(pid: int, roots: Collection[int]) -> int | None:
+    """The process itself or its nearest ancestor that is one of the roots; None if there is none."""
+    passed: set[int] = set()
+    while pid not in roots:
+        passed.add(pid)
+        process = find(pid)
+        if process is None or process.parent in passed:
+            return None
+        pid = process.parent
+    return pid
+
+
+def pid_namespace() -> int:
+    """The namespace inside which ids of processes mean something to this process."""
+    return Path("/proc/self/ns/pid").stat().st_ino if IS_LINUX else 0
+
+
+def is_first_pid_namespace() -> bool:
+    """Whether process ids here are those of the kernel itself. Inside a container they usually are not."""
+    return not IS_LINUX or pid_namespace() == _FIRST_PID_NAMESPACE
 
 
 def myself() -> Process:

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -53,7 +52,7 @@ def default_ledger_path() -> Path:
 
     The name holds the boot and the namespace of process ids, inside which the ids of lease holders mean something.
     """
-    name = f"nsl-ledger-{_SCHEMA_VERSION}-{os.getuid()}-{processes.boot_id()}-{_pid_namespace()}.sqlite"
+    name = f"nsl-ledger-{_SCHEMA_VERSION}-{os.getuid()}-{processes.boot_id()}-{processes.pid_namespace()}.sqlite"
     given = os.environ.get(LEDGER_VARIABLE) or os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(given) if given else Path(tempfile.gettempdir()) / f"nsl-{os.getuid()}"
     return folder / name
@@ -161,7 +160,3 @@ def _filesystem(folder: Path) -> str:
     real = folder.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
     return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else ""
-
-
-def _pid_namespace() -> int:
-    return Path("/proc/self/ns/pid").stat().st_ino if sys.platform == "linux" else 0
