@@ -163,7 +163,8 @@ class Crew:
             self._ready.append(failed)
             self._give_back(lease)
             return
-        worker = WorkerProcess(job, self._grace_s, {}, template.launch if template else in_fresh_process)
+        launch = template.launch if template else in_fresh_process
+        worker = WorkerProcess(job, self._grace_s, lease.environment, launch)
         self._running[worker] = lease
         self._selector.register(worker, selectors.EVENT_READ, partial(self._take_in, worker))
         lease.hand_to(worker.pid)  # from now on the lease lives as long as the processes that use the memory

@@ -79,8 +79,8 @@ class WorkerJob:
 
     @property
     def need(self) -> Need:
-        """What the job leases of the host."""
-        return Need(self.memory_mib, self.cores)
+        """What the job leases of host and GPUs."""
+        return Need(self.memory_mib, self.cores, self.n_gpus, self.gpu_memory_mib)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def draw_anew() -> None:
 def empty_main() -> ModuleType:
     """The module `__main__` as an interpreter begins with it."""
     module = ModuleType("__main__")
-    vars(module)["__builtins__"] = builtins
+    vars(module).update(__builtins__=builtins, __annotations__={})
     return module
 
 

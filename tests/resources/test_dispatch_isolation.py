@@ -1,11 +1,14 @@
-"""Nothing outlives its dispatcher, however it ends: cancelled, interrupted, killed; whatever its workers do."""
+"""Nothing outlives its dispatcher, however it ends: cancelled, interrupted, killed; whatever its workers do.
+
+Every test runs with workers in fresh interpreters and with workers forked from a template.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -39,11 +42,19 @@ def pool(ledger: Ledger) -> LocalPool:
     return LocalPool(ledger, grace_s=0.2)
 
 
-def job(label: str, code: str, pids: Path) -> WorkerJob:
-    """A worker that writes the ids of its processes into a file."""
-    pids.touch()
-    code = code.replace("FILE", repr(str(pids)))
-    return WorkerJob(label, [sys.executable, "-c", code], 100)
+MakeJob = Callable[[str, str, Path], WorkerJob]
+StartDispatcher = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def job(python_job: Callable[[str, str], WorkerJob]) -> MakeJob:
+    """Makes a worker that writes the ids of its processes into a file."""
+
+    def make(label: str, code: str, pids: Path) -> WorkerJob:
+        pids.touch()
+        return python_job(label, code.replace("FILE", repr(str(pids))))
+
+    return make
 
 
 def wait_for_pids(file: Path, n: int) -> list[int]:
@@ -56,6 +67,10 @@ def wait_for_pids(file: Path, n: int) -> list[int]:
 
 def running(pids: list[int]) -> list[int]:
     return [pid for pid in pids if processes.find(pid) is not None]
+
+
+def children(pid: int) -> list[int]:
+    return [process.pid for process in processes.snapshot().values() if process.parent == pid]
 
 
 def assert_all_end(pids: list[int], within_s: float = 10.0) -> None:
@@ -73,7 +88,7 @@ def start_until(pool: LocalPool, jobs: list[WorkerJob], pids: Path, n: int) -> I
     return results
 
 
-def test_a_caller_that_stops_iterating_stops_its_workers(pool: LocalPool, tmp_path: Path) -> None:
+def test_a_caller_that_stops_iterating_stops_its_workers(pool: LocalPool, tmp_path: Path, job: MakeJob) -> None:
     pids = tmp_path / "pids"
     results = start_until(pool, [job("a", SLEEPER, pids), job("b", SLEEPER, pids)], pids, 2)
     started = wait_for_pids(pids, 2)
@@ -82,7 +97,9 @@ def test_a_caller_that_stops_iterating_stops_its_workers(pool: LocalPool, tmp_pa
     assert running(started) == []
 
 
-def test_an_exception_or_interrupt_of_the_caller_stops_its_workers(pool: LocalPool, tmp_path: Path) -> None:
+def test_an_exception_or_interrupt_of_the_caller_stops_its_workers(
+    pool: LocalPool, tmp_path: Path, job: MakeJob
+) -> None:
     pids, seen = tmp_path / "pids", []
     jobs = [job("a", SLEEPER, pids), WorkerJob("fast", ["/bin/true"], 1)]
     with pytest.raises(KeyboardInterrupt), closing(pool.run(jobs, on_result=seen.append)) as results:  # type: ignore[type-var]
@@ -92,7 +109,7 @@ def test_an_exception_or_interrupt_of_the_caller_stops_its_workers(pool: LocalPo
     assert running([int(pid) for pid in pids.read_text().split()]) == []
 
 
-def test_a_stopped_worker_may_first_put_things_in_order(pool: LocalPool, tmp_path: Path) -> None:
+def test_a_stopped_worker_may_first_put_things_in_order(pool: LocalPool, tmp_path: Path, job: MakeJob) -> None:
     pids, note = tmp_path / "pids", tmp_path / "note"
     code = f"""
 try:
@@ -104,7 +121,7 @@ except KeyboardInterrupt:
     assert note.read_text() == "saved"
 
 
-def test_a_worker_that_ignores_signals_is_killed(pool: LocalPool, tmp_path: Path) -> None:
+def test_a_worker_that_ignores_signals_is_killed(pool: LocalPool, tmp_path: Path, job: MakeJob) -> None:
     pids, seen = tmp_path / "pids", []
     first = WorkerJob("first", ["/bin/sh", "-c", f"while [ ! -s {pids} ]; do sleep 0.02; done"], 1)
     with closing(pool.run([job("a", STUBBORN, pids), first], on_result=seen.append)) as results:  # type: ignore[type-var]
@@ -112,7 +129,7 @@ def test_a_worker_that_ignores_signals_is_killed(pool: LocalPool, tmp_path: Path
     assert [(r.label, r.reason, r.returncode) for r in seen][1:] == [("a", "cancelled", -signal.SIGKILL)]
 
 
-def test_descendants_in_other_sessions_are_killed_too(pool: LocalPool, tmp_path: Path) -> None:
+def test_descendants_in_other_sessions_are_killed_too(pool: LocalPool, tmp_path: Path, job: MakeJob) -> None:
     pids = tmp_path / "pids"
     results = start_until(pool, [job("family", FAMILY, pids)], pids, 3)
     family = wait_for_pids(pids, 3)
@@ -120,7 +137,7 @@ def test_descendants_in_other_sessions_are_killed_too(pool: LocalPool, tmp_path:
     assert running(family) == []
 
 
-def test_what_a_worker_leaves_running_ends_with_it(pool: LocalPool, tmp_path: Path) -> None:
+def test_what_a_worker_leaves_running_ends_with_it(pool: LocalPool, tmp_path: Path, job: MakeJob) -> None:
     pids = tmp_path / "pids"
     waits = f"import time\nwhile len(open({str(pids)!r}).readlines()) < 2: time.sleep(0.02)\n"
     code = FAMILY.removesuffix(SLEEPER + "\n") + waits
@@ -129,7 +146,9 @@ def test_what_a_worker_leaves_running_ends_with_it(pool: LocalPool, tmp_path: Pa
     assert running(wait_for_pids(pids, 2)) == []
 
 
-def test_a_killed_supervisor_takes_its_worker_along(ledger: Ledger, pool: LocalPool, tmp_path: Path) -> None:
+def test_a_killed_supervisor_takes_its_worker_along(
+    ledger: Ledger, pool: LocalPool, tmp_path: Path, job: MakeJob
+) -> None:
     pids = tmp_path / "pids"
     results = start_until(pool, [job("a", STUBBORN, pids)], pids, 1)
     (held,) = ledger.leases()
@@ -147,34 +166,47 @@ from pathlib import Path
 from nsl_resources.dispatch import LocalPool, WorkerJob
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 ledger = Ledger(HostProbe(HostBudget(1_000, 4)), Path(sys.argv[1]))
-jobs = [WorkerJob(str(i), [sys.executable, "-c", code], 100) for i, code in enumerate(sys.argv[3:])]
+preload = tuple(sys.argv[3].split())
+command = (sys.executable, "-P", "-m", "run_code")
+jobs = [WorkerJob(str(i), (*command, code), 100, preload=preload) for i, code in enumerate(sys.argv[4:])]
 list(LocalPool(ledger, grace_s=float(sys.argv[2])).run(jobs))
 """
 
 
+@pytest.fixture
+def start_dispatcher(ledger: Ledger, modules: Path, preload: tuple[str, ...]) -> StartDispatcher:
+    """Starts a dispatcher of such workers as a process of its own."""
+
+    def start(grace_s: float, pids: Path, *codes: str) -> "subprocess.Popen[bytes]":
+        pids.touch()
+        lines = [code.replace("FILE", repr(str(pids))) for code in codes]
+        command = [sys.executable, "-c", DISPATCHER, str(ledger.path), str(grace_s), " ".join(preload), *lines]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(modules)})
+
+    return start
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphans_after_the_end_of_the_dispatcher(ledger: Ledger, tmp_path: Path, end: int) -> None:
+def test_no_orphans_after_the_end_of_the_dispatcher(
+    ledger: Ledger, tmp_path: Path, start_dispatcher: StartDispatcher, end: int
+) -> None:
     pids = tmp_path / "pids"
-    pids.touch()
-    codes = [code.replace("FILE", repr(str(pids))) for code in (SLEEPER, STUBBORN, FAMILY)]
-    dispatcher = subprocess.Popen(
-        [sys.executable, "-c", DISPATCHER, str(ledger.path), "0.2", *codes], stderr=subprocess.DEVNULL
-    )
+    dispatcher = start_dispatcher(0.2, pids, SLEEPER, STUBBORN, FAMILY)
     workers = wait_for_pids(pids, 5)
-    supervisors = [held.pid for held in ledger.leases()]
-    assert len(supervisors) == 3 and len(running(workers)) == 5
+    started = children(dispatcher.pid) + [held.pid for held in ledger.leases()]
+    assert len(ledger.leases()) == 3 and len(running(workers)) == 5
     dispatcher.send_signal(end)
     dispatcher.wait()
-    assert_all_end(workers + supervisors)
+    assert_all_end(workers + started)
     assert ledger.leases() == []
 
 
-def test_the_kernel_ends_a_worker_whose_supervisor_dies(ledger: Ledger, tmp_path: Path) -> None:
+def test_the_kernel_ends_a_worker_whose_supervisor_dies(
+    ledger: Ledger, tmp_path: Path, start_dispatcher: StartDispatcher
+) -> None:
     """Also if nobody else can: the dispatcher is stopped meanwhile."""
     pids = tmp_path / "pids"
-    pids.touch()
-    code = STUBBORN.replace("FILE", repr(str(pids)))
-    dispatcher = subprocess.Popen([sys.executable, "-c", DISPATCHER, str(ledger.path), "60", code])
+    dispatcher = start_dispatcher(60, pids, STUBBORN)
     workers = wait_for_pids(pids, 1)
     (held,) = ledger.leases()
     try:
@@ -186,18 +218,17 @@ def test_the_kernel_ends_a_worker_whose_supervisor_dies(ledger: Ledger, tmp_path
         dispatcher.wait()
 
 
-def test_a_second_interrupt_ends_the_patience(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_second_interrupt_ends_the_patience(
+    ledger: Ledger, tmp_path: Path, start_dispatcher: StartDispatcher
+) -> None:
     pids = tmp_path / "pids"
-    pids.touch()
-    code = STUBBORN.replace("FILE", repr(str(pids)))
-    dispatcher = subprocess.Popen(
-        [sys.executable, "-c", DISPATCHER, str(ledger.path), "60", code], stderr=subprocess.DEVNULL
-    )
+    dispatcher = start_dispatcher(60, pids, STUBBORN)
     workers = wait_for_pids(pids, 1)
+    started = children(dispatcher.pid)
     dispatcher.send_signal(signal.SIGINT)
     time.sleep(0.3)
     assert dispatcher.poll() is None and running(workers) == workers  # inside the first grace period
     dispatcher.send_signal(signal.SIGINT)
     dispatcher.wait(timeout=20)
-    assert_all_end(workers)
+    assert_all_end(workers + started)
     assert ledger.leases() == []

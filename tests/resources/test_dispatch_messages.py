@@ -2,7 +2,7 @@
 
 import json
 import signal
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from nsl_resources.dispatch.messages import MessageFile
 from nsl_resources.dispatch.outcome import Ending, count_kernel_kills, reason
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 
+MakeJob = Callable[..., WorkerJob]
 PIPES_WORKER = """
 import sys
 from dagster_pipes import open_dagster_pipes
@@ -38,10 +39,10 @@ def pool(tmp_path: Path) -> LocalPool:
     return LocalPool(Ledger(HostProbe(HostBudget(1_000, 2)), tmp_path / "ledger.sqlite"))
 
 
-def test_a_worker_of_dagster_pipes_reads_its_payload_and_is_heard(pool: LocalPool) -> None:
+def test_a_worker_of_dagster_pipes_reads_its_payload_and_is_heard(pool: LocalPool, python_job: MakeJob) -> None:
     said: list[tuple[str, Message]] = []
     payload = {"n_cells": 500, "model": "pca"}
-    job = WorkerJob("seed 0", [sys.executable, "-c", PIPES_WORKER], 100, payload=payload)
+    job = python_job("seed 0", PIPES_WORKER, payload=payload)
     (result,) = pool.run([job], on_message=lambda label, message: said.append((label, message)))
     assert result.reason == "succeeded", result.stderr_tail
     assert said == [
@@ -50,12 +51,12 @@ def test_a_worker_of_dagster_pipes_reads_its_payload_and_is_heard(pool: LocalPoo
     ]
 
 
-def test_the_exception_of_a_worker_reaches_the_caller(pool: LocalPool) -> None:
+def test_the_exception_of_a_worker_reaches_the_caller(pool: LocalPool, python_job: MakeJob) -> None:
     said: list[Message] = []
     payload = {"n_cells": 1, "model": "pca"}
     jobs = [
-        WorkerJob("bad", [sys.executable, "-c", PIPES_WORKER], 100, payload={**payload, "fails": True}),
-        WorkerJob("big", [sys.executable, "-c", PIPES_WORKER], 100, payload={**payload, "is_too_large": True}),
+        python_job("bad", PIPES_WORKER, payload={**payload, "fails": True}),
+        python_job("big", PIPES_WORKER, payload={**payload, "is_too_large": True}),
     ]
     results = {r.label: r for r in pool.run(jobs, on_message=lambda _, message: said.append(message))}
     failures = {message.error: message for message in said if isinstance(message, Failure)}
@@ -126,7 +127,7 @@ def test_kernel_kills_are_counted_by_the_kernel(tmp_path: Path) -> None:
     assert count_kernel_kills(tmp_path / "nowhere") == 0
 
 
-def test_messages_arrive_while_the_worker_runs(pool: LocalPool) -> None:
+def test_messages_arrive_while_the_worker_runs(pool: LocalPool, python_job: MakeJob) -> None:
     """The worker waits for an answer to its message: it ends well only if it was heard before its end."""
     worker = """
 import time
@@ -142,6 +143,6 @@ with open_dagster_pipes() as context:
         raise SystemExit(5)
 """
     answer = Path(pool._ledger.path.parent / "answer")
-    job = WorkerJob("asks", [sys.executable, "-c", worker], 100, payload={"answer": str(answer)})
+    job = python_job("asks", worker, payload={"answer": str(answer)})
     (result,) = pool.run([job], on_message=lambda *_: answer.touch())
     assert result.reason == "succeeded", result.stderr_tail

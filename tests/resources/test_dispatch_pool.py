@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from nsl_assets.errors import InputError
 from nsl_resources.dispatch import Dispatcher, LocalPool, WorkerJob, WorkerResult
 from nsl_resources.gpu import AdmissionError, HostBudget, HostProbe, Ledger, Need
+
+MakeJob = Callable[..., WorkerJob]
 
 
 @pytest.fixture
@@ -27,10 +30,6 @@ def pool(ledger: Ledger) -> LocalPool:
 
 def shell(label: str, line: str, memory_mib: int = 100, **more: object) -> WorkerJob:
     return WorkerJob(label, ["/bin/sh", "-c", line], memory_mib, **more)  # type: ignore[arg-type]
-
-
-def python(label: str, code: str, memory_mib: int = 100) -> WorkerJob:
-    return WorkerJob(label, [sys.executable, "-I", "-S", "-c", code], memory_mib)
 
 
 def by_label(results: object) -> dict[str, WorkerResult]:
@@ -75,25 +74,58 @@ def test_results_come_as_the_jobs_end(pool: LocalPool) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_a_worker_has_fixed_threads_its_own_session_and_no_input(pool: LocalPool, tmp_path: Path) -> None:
-    code = "echo $OMP_NUM_THREADS $MKL_NUM_THREADS $OPENBLAS_NUM_THREADS $NUMBA_NUM_THREADS $COLOUR; pwd; cat"
-    job = shell("a", code, cores=3, env={"COLOUR": "blue", "OMP_NUM_THREADS": "64"}, cwd=tmp_path)
-    session = python("b", "import os; print(os.getsid(0) == os.getpid())")
-    results = by_label(pool.run([job, session]))
-    assert results["a"].stderr_tail == f"3 3 3 3 blue\n{tmp_path}"
-    assert results["b"].stderr_tail == "True"
+ENVIRONMENT = """
+import os, sys
+variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "COLOUR")
+print(*[os.environ[name] for name in variables])
+print(os.getcwd(), os.getsid(0) == os.getpid(), repr(sys.stdin.read()))
+"""
 
 
-def test_output_goes_to_the_named_file_and_its_tail_into_the_result(pool: LocalPool, tmp_path: Path) -> None:
+def test_a_worker_has_fixed_threads_its_own_session_and_no_input(
+    pool: LocalPool, tmp_path: Path, python_job: MakeJob
+) -> None:
+    env = {"COLOUR": "blue", "OMP_NUM_THREADS": "64"}
+    (result,) = pool.run([python_job("a", ENVIRONMENT, cores=3, env=env, cwd=tmp_path)])
+    assert result.stderr_tail == f"3 3 3 3 blue\n{tmp_path} True ''"
+
+
+def test_a_worker_keeps_no_files_of_others_open(pool: LocalPool, python_job: MakeJob) -> None:
+    code = "import os; print(sorted(int(fd) for fd in os.listdir('/proc/self/fd'))[:-1])"  # the last one lists
+    results = list(pool.run([python_job(str(i), code) for i in range(3)]))
+    assert [result.stderr_tail for result in results] == ["[0, 1, 2]"] * 3
+
+
+def test_endings_of_python_workers(pool: LocalPool, tmp_path: Path, python_job: MakeJob) -> None:
+    jobs = [
+        python_job("large", "raise SystemExit(42)"),
+        python_job("killed", "import os; os.kill(os.getpid(), 11)"),
+        python_job("slow", "import time; time.sleep(60)", timeout_s=1.0),
+        python_job("nowhere", "", cwd=tmp_path / "gone"),
+    ]
+    results = by_label(pool.run(jobs))
+    assert {label: (result.reason, result.returncode) for label, result in results.items()} == {
+        "large": ("out of memory", 42),
+        "killed": ("killed by signal SIGSEGV", -11),
+        "slow": ("timeout", -2),
+        "nowhere": ("exit 127", 127),
+    }
+    assert str(tmp_path / "gone") in results["nowhere"].stderr_tail
+    assert "Fatal Python error: Segmentation fault" in results["killed"].stderr_tail  # faulthandler
+
+
+def test_output_goes_to_the_named_file_and_its_tail_into_the_result(
+    pool: LocalPool, tmp_path: Path, python_job: MakeJob
+) -> None:
     log = tmp_path / "logs" / "a.log"
-    (first,) = pool.run([shell("a", "seq 1000", log_path=log)])
-    (again,) = pool.run([shell("a", "echo again", log_path=log)])
+    (first,) = pool.run([python_job("a", "print(*range(1, 1001), sep='\\n')", log_path=log)])
+    (again,) = pool.run([python_job("a", "import os; os.system('echo again')", log_path=log)])
     assert first.stderr_tail.splitlines() == [str(i) for i in range(961, 1001)]
     assert again.stderr_tail == "again"
     assert log.read_text().splitlines()[-2:] == ["1000", "again"]
 
 
-def test_peak_memory_and_cpu_are_those_of_the_whole_tree(pool: LocalPool) -> None:
+def test_peak_memory_and_cpu_are_those_of_the_whole_tree(pool: LocalPool, python_job: MakeJob) -> None:
     """Parent and child hold 80 MiB each at the same time; a second worker holds 120 MiB for an instant."""
     tree = """
 import os, time
@@ -106,7 +138,7 @@ time.sleep(1)
 if pid:
     os.waitpid(pid, 0)
 """
-    results = by_label(pool.run([python("tree", tree), python("instant", "b'x' * (120 << 20)")]))
+    results = by_label(pool.run([python_job("tree", tree), python_job("instant", "b'x' * (120 << 20)")]))
     assert 160 <= results["tree"].peak_memory_mib < 260
     assert 120 <= results["instant"].peak_memory_mib < 160
     assert 0.8 <= results["tree"].cpu_seconds < 3
@@ -124,12 +156,14 @@ def test_labels_are_unique(pool: LocalPool) -> None:
         pool.run([shell("a", "true"), shell("a", "true")])
 
 
-def test_the_lease_is_held_by_the_running_worker_and_given_back(ledger: Ledger, pool: LocalPool) -> None:
-    jobs = [shell("first", "sleep 60", 600), shell("second", "true", 300)]
+def test_the_lease_is_held_by_the_running_worker_and_given_back(
+    ledger: Ledger, pool: LocalPool, python_job: MakeJob
+) -> None:
+    jobs = [python_job("first", "import time; time.sleep(60)", 600), python_job("second", "", 300)]
     results = pool.run(jobs)
     assert next(results).label == "second"
     (held,) = ledger.leases()
-    assert (held.label, held.memory_mib) == ("first", 600)
+    assert (held.label, held.need.memory_mib) == ("first", 600)
     assert held.pid != os.getpid()
     results.close()  # type: ignore[attr-defined]
     assert ledger.leases() == []
@@ -174,8 +208,8 @@ def test_pools_of_several_processes_share_one_budget(ledger: Ledger) -> None:
     while any(pool.poll() is None for pool in pools):
         leases = ledger.leases()
         seen |= {held.label for held in leases}
-        assert sum(held.memory_mib for held in leases) <= 1_000
-        assert sum(held.cores for held in leases) <= 4
+        assert sum(held.need.memory_mib for held in leases) <= 1_000
+        assert sum(held.need.cores for held in leases) <= 4
         time.sleep(0.01)
     assert [pool.returncode for pool in pools] == [0, 0]
     assert {label[0] for label in seen} == {"0", "1"}
@@ -196,11 +230,11 @@ def test_waiting_for_workers_costs_next_to_nothing(pool: LocalPool) -> None:
     assert time.process_time() - start_s < 0.3
 
 
-def test_workers_survive_the_thread_that_started_them(pool: LocalPool, tmp_path: Path) -> None:
+def test_workers_survive_the_thread_that_started_them(pool: LocalPool, tmp_path: Path, python_job: MakeJob) -> None:
     """The kernel's death signal fires when a thread ends; ours must not depend on the caller's threads."""
     gate = tmp_path / "gate"
-    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done"
-    results = pool.run([shell("first", "true"), shell("second", waits)])
+    waits = f"import time, os\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)"
+    results = pool.run([python_job("first", ""), python_job("second", waits)])
     starter = threading.Thread(target=lambda: next(results))
     starter.start()
     starter.join()
