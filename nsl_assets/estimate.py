@@ -4,8 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from nsl_assets.errors import StorageError
-from nsl_assets.grid import PROBING_MIB, Platform, is_measured
+from nsl_assets.grid import Platform, is_measured
 from nsl_assets.identity import cell_hashes, data_hash, noised_hash
+from nsl_assets.jobs import worker_memory_mib
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import outline
@@ -103,7 +104,7 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
         n_left=len(left),
         seconds_a_cell=sum(seconds) / len(seconds) if seconds else 0.0,
         is_recorded=any((task, model, cell.n_cells) in recorded for cell in left),
-        memory_mib=max(cost.memory_mib for cost in costs.values()) + PROBING_MIB,
+        memory_mib=max(worker_memory_mib(cost) for cost in costs.values()),
         disk_mib=sum(kept_mib),
     )
 

@@ -5,12 +5,10 @@ idempotent; what is finished under its content hash is not computed again.
 """
 
 import json
-import math
 import socket
-import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,18 +22,15 @@ import numpy.typing as npt
 from nsl_assets import noise
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
-from nsl_assets.models import estimate_cost
+from nsl_assets.jobs import JobMaker, failure_text
 from nsl_assets.probing import EstimatorName
 from nsl_assets.study import GridCell, Machine, Study, definition_text
 from nsl_assets.tasks import Task, TaskSettings, open_task, write_auxiliary, write_data
-from nsl_assets.worker import WorkerOrder
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import Dispatcher, Failure, Message, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch import Dispatcher, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
 
 PUBLISH_EVERY_S = 20.0
-PROBING_MIB = 450
-"""Memory of a worker beside its model: interpreter, torch, the probe's networks."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,8 @@ class Outcome:
     status: Literal["succeeded", "reused", "failed"]
     reason: str
     rows: tuple[MeasurementRow, ...] = ()
+    fit: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What training reported, see `nsl_assets.models.FitReport`."""
     worker: WorkerResult | None = field(default=None, repr=False)
 
 
@@ -214,7 +211,7 @@ class Measuring:
         for cell in cells:
             hashes = cell_hashes(self.study, cell)
             if is_measured(hashes, self.platform.artifacts):
-                yield self._landed(Outcome(cell, hashes, "reused", "stored already", self._rows(cell, hashes)))
+                yield self._landed(self._measured(cell, hashes, "reused", "stored already"))
             else:
                 self._require_noised(cell, hashes)
                 waiting[cell.label] = (cell, hashes)
@@ -227,16 +224,16 @@ class Measuring:
         failures: dict[str, str] = {}
 
         def receive(label: str, message: Message) -> None:
-            if isinstance(message, Failure):
-                failures[label] = f"{message.error}: {message.text}"
-            elif isinstance(message, Report) and "failure" in message.payload:
-                failures[label] = str(message.payload["failure"])
+            failure = failure_text(message, jobs[label])
+            if failure is not None:
+                failures[label] = failure
             elif isinstance(message, Report) and on_step is not None:
                 on_step(f"{label}: {message.payload['step']}")
 
+        jobs = {job.label: job for job in self._jobs(waiting.values())}
         publisher = _Publisher(self.platform.results)
         # Closed at once when something fails here, so that no worker goes on unwatched.
-        with closing(self.platform.dispatcher.run(self._jobs(waiting.values()), on_message=receive)) as results:
+        with closing(self.platform.dispatcher.run(jobs.values(), on_message=receive)) as results:
             for result in results:
                 cell, hashes = waiting[result.label]
                 outcome = self._landed(self._outcome(cell, hashes, result, failures.get(result.label)))
@@ -258,30 +255,30 @@ class Measuring:
     def _jobs(self, waiting: Iterable[tuple[GridCell, CellHashes]]) -> list[WorkerJob]:
         """Worker jobs, each with the memory that it is predicted to need."""
         n_genes: dict[str, int] = {}
+        maker = JobMaker(self.study, self.platform.machine, self.platform.storage)
         jobs = []
         for cell, hashes in waiting:
             if cell.task not in n_genes:
                 task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
                 n_genes[cell.task] = task.counts.shape[1]
-            cost = estimate_cost(self.study.models[cell.model], cell.n_cells, n_genes[cell.task])
-            jobs.append(self._job(cell, hashes, memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB))
+            jobs.append(maker.job(cell, hashes, n_genes[cell.task]))
         return jobs
-
-    def _job(self, cell: GridCell, hashes: CellHashes, *, memory_mib: int) -> WorkerJob:
-        order = WorkerOrder(study=self.study, cell=cell, hashes=hashes, storage=self.platform.storage)
-        return WorkerJob(
-            label=cell.label,
-            argv=(sys.executable, "-P", "-m", "nsl_assets.worker"),
-            payload=order.model_dump(mode="json"),
-            memory_mib=memory_mib,
-            cores=self.platform.machine.worker_threads,
-            timeout_s=self.platform.machine.worker_timeout_s,
-        )
 
     def _outcome(self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None) -> Outcome:
         if result.is_success and is_measured(hashes, self.platform.artifacts):
-            return Outcome(cell, hashes, "succeeded", "", self._rows(cell, hashes), result)
+            return self._measured(cell, hashes, "succeeded", "", result)
         return Outcome(cell, hashes, "failed", failure or f"{result.reason}: {result.stderr_tail}", worker=result)
+
+    def _measured(
+        self,
+        cell: GridCell,
+        hashes: CellHashes,
+        status: Literal["succeeded", "reused"],
+        reason: str,
+        worker: WorkerResult | None = None,
+    ) -> Outcome:
+        fit = self._record(hashes.trained.measurement[self.study.probing.headline])["fit"]
+        return Outcome(cell, hashes, status, reason, self._rows(cell, hashes), fit, worker)
 
     def _record(self, digest: str) -> dict[str, Any]:
         """What the worker stored of one measurement: estimate, depth, facts about the fit, library versions."""
@@ -338,7 +335,8 @@ class Measuring:
 
     def _run_row(self, outcome: Outcome, worker: WorkerResult) -> RunRow:
         cell, digest = outcome.cell, outcome.hashes.trained.measurement[self.study.probing.headline]
-        record = self._record(digest) if outcome.status == "succeeded" else {"fit": {}, "versions": {}}
+        versions = self._record(digest)["versions"] if outcome.status == "succeeded" else {}
+        fit = outcome.fit
         return RunRow(
             run_id=uuid.uuid4().hex,
             study=self.name,
@@ -352,10 +350,17 @@ class Measuring:
             seconds=worker.seconds,
             cpu_seconds=worker.cpu_seconds,
             peak_memory_mib=worker.peak_memory_mib,
-            device="cpu",
-            steps=record["fit"].get("steps"),
-            stop_reason=record["fit"].get("stop_reason"),
-            library_versions=record["versions"],
+            peak_device_memory_mib=fit.get("peak_device_memory_mib"),
+            device=fit.get("device"),
+            n_devices=fit.get("n_devices"),
+            dtype=fit.get("dtype"),
+            training_seconds=fit.get("seconds"),
+            steps=fit.get("steps"),
+            epochs=fit.get("epochs"),
+            stop_reason=fit.get("stop_reason"),
+            n_parameters=fit.get("n_parameters"),
+            losses=fit.get("losses"),
+            library_versions=versions,
             n_threads=self.platform.machine.worker_threads,
             host=socket.gethostname(),
             dagster_run_id=self.dagster_run_id,

@@ -47,7 +47,7 @@ class Progress:
         self.done += 1
         self.reused += is_reused
         self.failed += is_failed
-        self._say(label, is_last=self.done >= self.total)
+        self._show(self.line(label), is_last=self.done >= self.total)
 
     @property
     def eta_s(self) -> float | None:
@@ -59,9 +59,17 @@ class Progress:
 
     def line(self, label: str) -> str:
         """The state in words, e.g. `12 of 48 (4 stored already), 1 failed, about 3 min left: pca q=0.1`."""
+        return f"{self.count()}: {label}"
+
+    def count(self) -> str:
+        """How much is done, stored already and failed, and the time left."""
         notes = [f"{self.reused} stored already"] * bool(self.reused) + [f"{self.failed} failed"] * bool(self.failed)
         eta = f", {duration(self.eta_s)} left" if self.eta_s is not None and self.done < self.total else ""
-        return f"{self.done} of {self.total}{' (' + ', '.join(notes) + ')' if notes else ''}{eta}: {label}"
+        return f"{self.done} of {self.total}{' (' + ', '.join(notes) + ')' if notes else ''}{eta}"
+
+    def step(self, text: str) -> None:
+        """What a worker is doing now, beside the count: on a terminal at once, elsewhere a line now and then."""
+        self._show(f"{self.count()}: {text}", is_last=False)
 
     def say(self, text: str) -> None:
         """A line of its own, whatever the count."""
@@ -69,13 +77,13 @@ class Progress:
             self.stream.write(f"\r\x1b[K{text}\n" if self.stream.isatty() else f"{text}\n")
             self.stream.flush()
 
-    def _say(self, label: str, *, is_last: bool) -> None:
+    def _show(self, text: str, *, is_last: bool) -> None:
         if self.stream is None:
             return
         if self.stream.isatty():
-            self.stream.write(f"\r\x1b[K{self.line(label)}" + ("\n" if is_last else ""))
+            self.stream.write(f"\r\x1b[K{text}" + ("\n" if is_last else ""))
         elif is_last or self.clock() - self._said >= LINE_EVERY_S:
-            self.stream.write(self.line(label) + "\n")
+            self.stream.write(text + "\n")
             self._said = self.clock()
         self.stream.flush()
 

@@ -54,3 +54,12 @@ def test_runs_that_are_parts_do_not_start_the_count_again():
 )
 def test_durations_in_words(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_a_worker_does_now_is_said_beside_the_count():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(stream, clock)
+    progress.begin(2)
+    progress.step("scvi q=0.1: epoch 3 of at most 400")
+    progress.step("scvi q=0.1: epoch 4 of at most 400")
+    assert stream.getvalue() == "0 of 2: scvi q=0.1: epoch 3 of at most 400\n"

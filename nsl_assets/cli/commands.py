@@ -26,8 +26,8 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
 
 
-def _names(_context: click.Context, _option: click.Parameter, text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _file_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,16 +45,17 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 def _study_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options from which a study for the user's own file is made."""
     options = [
-        click.option("--models", default="random_projection,pca", show_default=True, callback=_names,
-                     help="Models, separated by commas."),
-        click.option("--levels", "n_levels", default=6, show_default=True, type=click.IntRange(3, 100),
-                     help="Number of noise levels, from the measured depth down to 2.5 % of it."),
-        click.option("--sizes", "n_sizes", default=1, show_default=True, type=click.IntRange(1, 100),
-                     help="Number of training sizes, from all training cells down."),
-        click.option("--seeds", "n_seeds", default=3, show_default=True, type=click.IntRange(1, 1_000),
-                     help="Replicates."),
-        click.option("--protocol", default="corrected", show_default=True,
-                     type=click.Choice(["corrected", "published"]), help="As science has it, or as the paper did."),
+        click.option("--models", callback=_names,
+                     help="Models, separated by commas.  [default: random_projection,pca]"),
+        click.option("--budget", type=click.Choice(["paper", "quick"]),
+                     help="Training of scvi and geneformer: as published, or few steps for a CPU.  [default: paper]"),
+        click.option("--levels", "n_levels", type=click.IntRange(3, 100),
+                     help="Number of noise levels, from the measured depth down to 2.5 % of it.  [default: 6]"),
+        click.option("--sizes", "n_sizes", type=click.IntRange(1, 100),
+                     help="Number of training sizes, from all training cells down.  [default: 1]"),
+        click.option("--seeds", "n_seeds", type=click.IntRange(1, 1_000), help="Replicates.  [default: 3]"),
+        click.option("--protocol", type=click.Choice(["corrected", "published"]),
+                     help="As science has it, or as the paper did.  [default: corrected]"),
         click.option("--name", help="Name of the study; default: from file and signal."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -63,14 +64,17 @@ def _study_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> Request | None:
-    """The study asked for by file, or None where a study is named."""
+    """The study asked for by file, with STUDY as its template; None where a study is run as it is."""
     if h5ad is None:
+        given = [f"--{option.removeprefix('n_')}" for option, value in options.items() if value is not None]
+        if study is not None and given:
+            raise click.UsageError(
+                f"{', '.join(given)} shape a study of a file (--h5ad): edit study '{study}' instead."
+            )
         return None
-    if study is not None:
-        raise click.UsageError("name a STUDY, or give --h5ad FILE, not both.")
     if not options["auxiliary"]:
         raise click.UsageError("--h5ad needs --auxiliary obs:KEY or obsm:KEY: the signal that models never see.")
-    return Request(h5ad=h5ad, **options)
+    return Request(h5ad=h5ad, template=study, **options)
 
 
 @nsl.command(context_settings=CONTEXT)
@@ -111,7 +115,10 @@ def init(file: Path | None, instance_only: bool, as_json: bool, **options: Any) 
 @_study_options
 @_common
 def plan(study: str | None, h5ad: Path | None, as_json: bool, **options: Any) -> None:
-    """Say what a study would cost: cells of the grid, time, memory and disk. Nothing runs."""
+    """Say what a study would cost: cells of the grid, time, memory and disk. Nothing runs.
+
+    With STUDY and --h5ad: the grid of STUDY on your file, e.g. nsl plan paper_grid --h5ad FILE --auxiliary KEY.
+    """
     from nsl_assets.cli.run import plan_only
 
     plan_only(study, _request(h5ad, study, options), as_json=as_json)
@@ -125,6 +132,8 @@ def plan(study: str | None, h5ad: Path | None, as_json: bool, **options: Any) ->
 @_common
 def run(study: str | None, h5ad: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Run STUDY, or a study of your own file: nsl run --h5ad FILE --auxiliary obs:cell_type.
+
+    With STUDY and --h5ad: the models, noise levels and seeds of STUDY, on your file.
 
     Only what is missing or changed is computed: after an interruption, the same command goes on.
     """

@@ -4,66 +4,103 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nsl_assets.errors import InputError, StudyError
+from nsl_assets.models import has_budget
 from nsl_assets.noise import geometric_levels
 from nsl_assets.randomness import key_digest
-from nsl_assets.study import LONGEST_NAME, Project, parse_project, storage_root
+from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, storage_root
 from nsl_assets.tasks import inspect, outline
 
-DEFAULT_MODELS = ("random_projection", "pca")
 LOWEST_LEVEL = 0.025
 SMALLEST_SIZE = 250
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for on the command line."""
+    """What the user asks for on the command line. None: as in the template, or the default where there is none."""
 
     h5ad: Path
     auxiliary: str
     layer: str | None = None
     group: str | None = None
-    models: Sequence[str] = DEFAULT_MODELS
-    n_levels: int = 6
-    n_sizes: int = 1
-    n_seeds: int = 3
+    template: str | None = None
+    """A study whose models, noise levels, number of sizes and seeds are taken over."""
+    models: Sequence[str] | None = None
+    budget: str | None = None
+    n_levels: int | None = None
+    n_sizes: int | None = None
+    n_seeds: int | None = None
     name: str | None = None
-    protocol: str = "corrected"
+    protocol: str | None = None
 
 
 def study_name(request: Request) -> str:
-    """The name of the derived study: the same file and signal resume the same study."""
+    """The name of the derived study: the same file, signal and template resume the same study."""
     if request.name:
         return request.name
-    text = f"{request.h5ad.stem}_{request.auxiliary.partition(':')[2]}"
+    parts = [request.h5ad.stem, request.auxiliary.partition(":")[2], *filter(None, [request.template])]
+    text = "_".join(parts)
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     name = name if name[:1].isalpha() else f"study_{name}"
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}_{key_digest(text, size=4).hex()}"
 
 
-def derive(request: Request) -> tuple[str, dict[str, Any]]:
+def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
     """Name and content of the study. InputError with every problem of the file, StudyError for a wrong option."""
     name, task = study_name(request), _task(request)
+    template = _template(project.study(request.template)) if request.template else PLAIN
+    asked = {
+        "protocol": request.protocol,
+        "n_seeds": request.n_seeds,
+        "models": _models(request, template["models"]),
+        "noise": request.n_levels and _noise(request.n_levels),
+    }
     content = {
         "description": f"{request.h5ad.name}, about {request.auxiliary}",
-        "protocol": request.protocol,
-        "sizes": [SMALLEST_SIZE],
-        "n_seeds": request.n_seeds,
+        **template,
+        **{field: value for field, value in asked.items() if value is not None},
         "tasks": {"cells": task},
-        "models": {model: {"kind": model} for model in request.models},
-        "noise": {
-            "kind": "binomial_thinning",
-            "levels": list(geometric_levels(request.n_levels, LOWEST_LEVEL)),
-        },
     }
     # Options first, they cost nothing; then the file, all of its problems at once.
     settings = parse_project({"studies": {name: content}}).study(name).tasks["cells"]
     problems = [finding.message for finding in inspect(settings) if finding.level == "error"]
     if problems:
         raise InputError("\n".join(problems))
-    return name, content | {"sizes": sizes(outline(settings).n_train_pool, request.n_sizes)}
+    n_sizes = request.n_sizes or len(template["sizes"])
+    return name, content | {"sizes": sizes(outline(settings).n_train_pool, n_sizes, min(template["sizes"]))}
+
+
+def _template(study: Study) -> dict[str, Any]:
+    """What another study says, but for what belongs to its data."""
+    content = study.model_dump(
+        mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks"}
+    )
+    return content | {"models": {name: one for name, one in content["models"].items() if one["kind"] != "oracle"}}
+
+
+def _noise(n_levels: int) -> dict[str, Any]:
+    return {"kind": "binomial_thinning", "levels": list(geometric_levels(n_levels, LOWEST_LEVEL))}
+
+
+def _models(request: Request, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The models that are asked for, as the template has them; else of the kind of that name, with its defaults."""
+    names = request.models or tuple(known)
+    return {name: _with_budget(known.get(name, {"kind": name}), request.budget) for name in names}
+
+
+def _with_budget(model: Mapping[str, Any], budget: str | None) -> dict[str, Any]:
+    return {**model, "budget": budget} if budget and has_budget(model["kind"]) else dict(model)
+
+
+PLAIN: Final[Mapping[str, Any]] = {
+    "sizes": [SMALLEST_SIZE],
+    "n_seeds": 3,
+    "models": {model: {"kind": model} for model in ("random_projection", "pca")},
+    "noise": _noise(6),
+}
+"""What a study of a file is without a template."""
 
 
 def _task(request: Request) -> dict[str, str]:
@@ -72,9 +109,9 @@ def _task(request: Request) -> dict[str, str]:
     return {"kind": "h5ad", **{key: value for key, value in given.items() if value is not None}}
 
 
-def sizes(n_pool: int, n_sizes: int) -> list[int]:
+def sizes(n_pool: int, n_sizes: int, smallest: int = SMALLEST_SIZE) -> list[int]:
     """Training sizes, log-spaced from the whole pool down."""
-    smallest = min(SMALLEST_SIZE, n_pool)
+    smallest = min(smallest, n_pool)
     ratio = (smallest / n_pool) ** (1 / max(n_sizes - 1, 1))
     return sorted({max(2, round(n_pool * ratio**i)) for i in range(n_sizes)})
 

@@ -10,8 +10,9 @@ Edit, then:  nsl plan {name}   and   nsl run {name}"""
 
 def init_study(request: Request, *, as_json: bool) -> None:
     """Write the study file and say what to do next."""
-    name, content = derive(request)
-    require_free_name(name, content, load_project())
+    project = load_project()
+    name, content = derive(request, project)
+    require_free_name(name, content, project)
     path = save_study(name, content, storage_root(), header=HEADER.format(name=name))
     if as_json:
         show_json({"study": name, "file": str(path)})

@@ -37,8 +37,9 @@ def plan_only(study: str | None, request: Request | None, *, as_json: bool) -> N
 def run_study(study: str | None, request: Request | None, *, as_json: bool) -> int:
     """Run what is missing of a study; print the law table. 1 where a cell of the grid failed."""
     if request is not None:
-        name, content = derive(request)
-        require_free_name(name, content, load_project(), made_by=MADE_BY)
+        project = load_project()
+        name, content = derive(request, project)
+        require_free_name(name, content, project, made_by=MADE_BY)
         _require_storage()
         save_study(name, content, storage_root(), header=HEADER)
     else:
@@ -69,7 +70,7 @@ def _project_with(study: str | None, request: Request | None) -> tuple[str, Proj
     project = load_project()
     if request is None:
         return _named(study, project), project
-    name, content = derive(request)
+    name, content = derive(request, project)
     require_free_name(name, content, project, made_by=MADE_BY)
     derived = parse_project({"studies": {name: content}}).studies[name]
     return name, project.model_copy(update={"studies": {**project.studies, name: derived}})

@@ -10,7 +10,7 @@ import dagster as dg
 from nsl_assets import noise
 from nsl_assets.defs import keys
 from nsl_assets.defs.events import combined_version, record_partition
-from nsl_assets.defs.metadata import measurement_metadata
+from nsl_assets.defs.metadata import measurement_metadata, training_metadata
 from nsl_assets.defs.versions import grid_version
 from nsl_assets.errors import NslError
 from nsl_assets.grid import Measuring, Outcome, Platform
@@ -56,7 +56,11 @@ class GridRun:
 
     def _measure(self, cells: list[GridCell]) -> Generator[Outcome, None, None]:
         measuring = Measuring(self.study_name, self.study, self.platform, self.context.run.run_id)
-        return measuring.run(cells, on_step=self.context.log.debug)
+        return measuring.run(cells, on_step=self._step)
+
+    def _step(self, text: str) -> None:
+        self.context.log.debug(text)
+        self.progress.step(text)
 
     def _report(self, outcome: Outcome) -> None:
         is_failed = outcome.status == "failed"
@@ -80,7 +84,7 @@ class GridRun:
                 data_version=versions[asset],
                 code_version=grid_version(asset, self.study, self.model),
                 dependencies=[(upstream, [upstream_partition])],
-                metadata=measurement_metadata(outcomes),
+                metadata=training_metadata(outcomes) if asset == "trained" else measurement_metadata(outcomes),
             )
             upstream, upstream_partition = key, partition
 

@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 import numpy as np
 
+from nsl_assets import report
 from nsl_assets.curves import FittedCurve
 from nsl_assets.grid import Noised, Outcome
 from nsl_assets.tasks import Task
@@ -64,6 +66,26 @@ def measurement_metadata(outcomes: Sequence[Outcome]) -> Metadata:
         "peak_memory_mib": dg.MetadataValue.float(max((worker.peak_memory_mib for worker in computed), default=0.0)),
         "flags": dg.MetadataValue.text(", ".join(sorted({flag for row in rows for flag in row.flags})) or "none"),
     }
+
+
+def training_metadata(outcomes: Sequence[Outcome]) -> Metadata:
+    """What training took and why it ended, over the seeds of one partition, with the picture of the loss curves."""
+    fits = [outcome.fit for outcome in outcomes]
+    losses = {outcome.cell.seed: outcome.fit["losses"] for outcome in outcomes if outcome.fit.get("losses")}
+    cell = outcomes[0].cell
+    title = f"{cell.model}, {cell.n_cells:,} cells, level {cell.level:g}"
+    picture = {"loss_curves": inline_picture(report.loss_figure(losses, title=title), title)} if losses else {}
+    return {
+        **{name: dg.MetadataValue.text(_distinct(fits, name)) for name in ("stop_reason", "device", "dtype")},
+        "n_parameters": dg.MetadataValue.int(int(fits[0].get("n_parameters", 0))),
+        "steps": dg.MetadataValue.int(int(sum(fit.get("steps", 0) for fit in fits))),
+        "training_seconds": dg.MetadataValue.float(float(sum(fit.get("seconds", 0.0) for fit in fits))),
+        **picture,
+    }
+
+
+def _distinct(fits: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(sorted({str(fit.get(name, "unknown")) for fit in fits}))
 
 
 def law_metadata(fitted: FittedCurve, picture: bytes | None) -> Metadata:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Field
 
 from nsl_assets.models.custom import Custom
 from nsl_assets.models.embeddings import Embeddings
+from nsl_assets.models.neural import NeuralKind
 from nsl_assets.models.oracle import Oracle
 from nsl_assets.models.pca import Pca
 from nsl_assets.models.preprocessing import log_normalised
@@ -35,7 +36,9 @@ __all__ = [
     "code_version",
     "create",
     "depends_on_size",
+    "devices_wanted",
     "estimate_cost",
+    "has_budget",
     "log_normalised",
     "model_identity",
     "needs_training",
@@ -72,9 +75,20 @@ def estimate_cost(settings: ModelKind, n_train_cells: int, n_genes: int) -> Cost
     return settings.cost(n_train_cells, n_genes)
 
 
+def has_budget(kind: str) -> bool:
+    """Whether a kind of model, by name, has named budgets; False for a name that is none."""
+    kinds = {str(one.model_fields["kind"].default): one for one in get_args(get_args(ModelSettings)[0])}
+    return kind in kinds and issubclass(kinds[kind], NeuralKind)
+
+
 def needs_training(settings: ModelKind) -> bool:
     """False for oracle, embeddings and frozen checkpoints, which have no untrained baseline either."""
     return settings.needs_training()
+
+
+def devices_wanted(settings: ModelKind) -> int:
+    """Devices that train one model together."""
+    return settings.devices_wanted()
 
 
 def depends_on_size(settings: ModelKind) -> bool:

@@ -1,16 +1,9 @@
-"""One seed of one cell of the grid in one isolated process: thinned counts → train → embed → probe.
-
-Started by a dispatcher as `python -m nsl_assets.worker`; its order comes through Dagster Pipes. It imports its own
-model's stack and never `dagster`. Everything finished is stored under its content hash the moment it is finished,
-so that a killed worker loses at most the step that it was in.
-"""
+"""The steps of one cell of the grid, each skipped where its result is stored already."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -20,35 +13,53 @@ import numpy as np
 import numpy.typing as npt
 
 from nsl_assets import models, probing
-from nsl_assets.errors import MeasurementError, NslError
-from nsl_assets.identity import CellHashes, ModelHashes
+from nsl_assets.errors import MeasurementError
+from nsl_assets.identity import ModelHashes
 from nsl_assets.randomness import integer_seed
-from nsl_assets.settings import Settings
-from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import Auxiliary, CountRows, CountStore, Task, open_counts, open_task
+from nsl_assets.worker.order import WorkerOrder
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import OUT_OF_MEMORY_EXIT_CODE
 
-STACK = ("numpy", "scipy", "torch", "scikit-learn", "zarr", "numba")
+PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "zarr", "numba")
+"""Packages whose versions decide numbers, whatever the model."""
+PACKAGE_OF_MODULE = {"scvi": "scvi-tools"}
+"""Where a package is named otherwise than its module."""
+PRELOADED = (
+    "nsl_assets.worker",
+    "dagster_pipes",
+    "torch",
+    "numba",
+    "zarr",
+    "scipy.sparse",
+    "scipy.stats",
+    "pandas",
+    "pyarrow.parquet",
+    "safetensors.numpy",
+)
+"""What every worker imports sooner or later: read once where workers are forked from a preloaded process."""
 
 
-class WorkerOrder(Settings):
-    """What a worker is asked to do, as JSON."""
+def preload(model: models.ModelKind) -> tuple[str, ...]:
+    """Modules that a worker of this model imports."""
+    return (*PRELOADED, *model.STACK)
 
-    study: Study
-    cell: GridCell
-    hashes: CellHashes
-    storage: Path
+
+def _versions(model: models.ModelKind) -> dict[str, str]:
+    roots = dict.fromkeys(module.partition(".")[0] for module in model.STACK)
+    names = (*PACKAGES, *(PACKAGE_OF_MODULE.get(root, root) for root in roots))
+    return {name: version(name) for name in names}
 
 
 class CellWork:
     """The steps of one cell of the grid, each skipped where its result is stored already."""
 
-    def __init__(self, order: WorkerOrder, say: Callable[[str], None]) -> None:
+    def __init__(self, order: WorkerOrder, scratch: Path, say: Callable[[str], None]) -> None:
         self.order = order
+        self.scratch = scratch
         self.artifacts = Artifacts(order.storage)
         self.say = say
-        self.versions = {name: version(name) for name in STACK}
+        self.settings = order.study.models[order.cell.model]
+        self.versions = _versions(self.settings)
 
     @cached_property
     def task(self) -> Task:
@@ -140,7 +151,8 @@ class CellWork:
 
     def _model(self, hashes: ModelHashes, *, is_trained: bool) -> tuple[models.Model, dict[str, Any]]:
         cell = self.order.cell
-        model = models.create(self.order.study.models[cell.model], task=self.task, level=cell.level)
+        runtime = models.Runtime(**self.order.runtime.model_dump(), scratch=self.scratch, say=self.say)
+        model = models.create(self.settings, task=self.task, level=cell.level, runtime=runtime)
         stored = self.artifacts.path("model", hashes.model)
         if self.artifacts.is_complete("model", hashes.model):
             model.load(stored / "model")
@@ -167,28 +179,3 @@ class CellWork:
 
 def _restricted(auxiliary: Auxiliary, rows: npt.NDArray[np.intp]) -> Auxiliary:
     return Auxiliary(kind=auxiliary.kind, values=auxiliary.values[rows], names=auxiliary.names)
-
-
-def main() -> int:
-    """Take the order from Dagster Pipes, do it, and say how it went by exit code and message."""
-    from dagster_pipes import open_dagster_pipes
-
-    with open_dagster_pipes() as pipes:
-        order = WorkerOrder.model_validate(pipes.extras)
-
-        def say(step: str) -> None:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            pipes.report_custom_message({"step": step, "cell": order.cell.label, "at": now})
-
-        try:
-            CellWork(order, say).run()
-        except NslError as error:
-            pipes.report_custom_message({"failure": str(error)})
-            return 1
-        except MemoryError:
-            return OUT_OF_MEMORY_EXIT_CODE
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

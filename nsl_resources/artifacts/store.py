@@ -101,9 +101,17 @@ class Artifacts:
             target.rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give an empty folder for files that are needed only while this process works; removed at the end."""
+        folder = self._temporary_folder(temporary.CREATING, self._scratch_folder() / "scratch")
+        with _removed_at_the_end(folder), full_storage_errors(self.root):
+            yield folder
+
     def sweep_temporary(self) -> tuple[Path, ...]:
-        """Remove what killed processes left half-written; returns the removed folders."""
-        return tuple(path for kind in KINDS for path in temporary.sweep(self._kind_folder(kind)))
+        """Remove what killed processes left half-written, and their scratch folders; returns what was removed."""
+        folders = [*(self._kind_folder(kind) for kind in KINDS), self._scratch_folder()]
+        return tuple(path for folder in folders for path in temporary.sweep(folder))
 
     def disk_usage(self) -> dict[Kind, DiskUsage]:
         """Bytes and numbers of artifacts, by kind."""
@@ -115,6 +123,9 @@ class Artifacts:
 
     def _kind_folder(self, kind: Kind) -> Path:
         return self.root / "artifacts" / kind
+
+    def _scratch_folder(self) -> Path:
+        return self.root / "artifacts" / "scratch"
 
     def _temporary_folder(self, purpose: str, target: Path) -> Path:
         folder = target.with_name(temporary.temporary_name(purpose, target.name))

@@ -118,11 +118,21 @@ class RunRow:
     seconds: Annotated[float | None, "Wall time of the worker (s)"] = None
     cpu_seconds: Annotated[float | None, "Processor time of the worker and its children (s)"] = None
     peak_memory_mib: Annotated[float | None, "Largest memory of the worker on the host (MiB)"] = None
-    device: Annotated[str | None, "Device that trained: cpu, cuda:0"] = None
-    dtype: Annotated[str | None, "Precision of training: float32, bfloat16"] = None
+    peak_device_memory_mib: Annotated[float | None, "Largest memory on one GPU; 0 on the CPU (MiB)"] = None
+    device: Annotated[str | None, "Device that trained: cpu, or the name of the GPU"] = None
+    n_devices: Annotated[int | None, "Devices that trained together"] = None
+    dtype: Annotated[str | None, "Number format of training: float64, float32, bfloat16"] = None
     n_threads: Annotated[int | None, "Threads that the worker was given"] = None
-    steps: Annotated[int | None, "Optimiser steps"] = None
-    stop_reason: Annotated[str | None, "Why training stopped: early_stopping, max_epochs, closed_form"] = None
+    training_seconds: Annotated[float | None, "Wall time of training, maybe of an earlier attempt (s)"] = (
+        None
+    )
+    steps: Annotated[int | None, "Optimiser steps; 0 for a closed form"] = None
+    epochs: Annotated[float | None, "Passes over the training cells; 0 for a closed form"] = None
+    stop_reason: Annotated[str | None, "Why training stopped, e.g. early stopping, all steps"] = (
+        None
+    )
+    n_parameters: Annotated[int | None, "Numbers that map a cell to its embedding, fitted or drawn"] = None
+    losses: Annotated[JsonObject | None, "Loss curves by name, one value an epoch or evaluation"] = None
     host: Annotated[str | None, "Machine that the worker ran on"] = None
     library_versions: Annotated[JsonObject, "Versions of the libraries that decide numbers"] = "{}"
     started_at: Annotated[datetime | None, "When the worker started (UTC)"] = None

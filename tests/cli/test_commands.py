@@ -10,6 +10,8 @@ import pytest
 import scipy.sparse
 
 from nsl_assets.cli import main
+from nsl_assets.cli.derive import Request, derive
+from nsl_assets.study import load_project
 
 Nsl = Callable[..., tuple[int, str, str]]
 
@@ -120,6 +122,42 @@ def test_plan_prices_a_file_and_runs_nothing(nsl: Nsl, small_h5ad: Path, storage
     assert not (storage / "studies").exists()
 
 
+TEMPLATE = """
+[studies.grid]
+sizes = [20, 40]
+n_seeds = 2
+[studies.grid.tasks.simulated]
+kind = "simulated_cells"
+[studies.grid.models.oracle]
+kind = "oracle"
+[studies.grid.models.few_components]
+kind = "pca"
+n_components = 3
+[studies.grid.models.pca]
+kind = "pca"
+[studies.grid.noise]
+kind = "binomial_thinning"
+levels = [1.0, 0.5, 0.1]
+[studies.grid.probing]
+estimators = ["infonce"]
+"""
+
+
+def test_a_study_is_a_template_for_a_file(nsl: Nsl, small_h5ad: Path, tmp_path: Path, storage: Path):
+    (tmp_path / "dagster_project.toml").write_text(TEMPLATE)
+    code, out, err = nsl("plan", "grid", "--h5ad", small_h5ad, "--auxiliary", "obs:age", "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert plan["study"] == "cells_age_grid"
+    assert {model["model"] for model in plan["models"]} == {"few_components", "pca"}
+    assert plan["n_grid_cells"] == 2 * 2 * 3 * 2
+    request = Request(small_h5ad, "obs:age", template="grid", models=("few_components",), n_seeds=1)
+    name, content = derive(request, load_project())
+    assert content["models"] == {"few_components": {"kind": "pca", "n_components": 3}}
+    assert content["probing"] == {"estimators": ["infonce"]}
+    assert (content["n_seeds"], content["sizes"], name) == (1, [20, 240], "cells_age_grid")
+
+
 def test_init_writes_a_study_that_loads(nsl: Nsl, small_h5ad: Path, storage: Path):
     code, out, _ = nsl("init", small_h5ad, "--auxiliary", "obsm:protein", "--sizes", 2, "--json")
     assert code == 0
@@ -200,5 +238,5 @@ def test_sql_prints_rows_and_explains_mistakes(nsl: Nsl):
 
 def test_usage_mistakes_exit_with_2(nsl: Nsl, small_h5ad: Path):
     assert nsl("run", "--h5ad", small_h5ad)[0] == 2
-    assert nsl("run", "quickstart", "--h5ad", small_h5ad, "--auxiliary", "obs:age")[0] == 2
+    assert nsl("run", "quickstart", "--levels", 3)[0] == 2
     assert nsl("rum")[0] == 2

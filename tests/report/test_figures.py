@@ -7,7 +7,7 @@ import pytest
 
 from nsl_assets.laws import Curve, LawSettings, NoiseLawFit, fit_noise_law, noise_law
 from nsl_assets.randomness import generator
-from nsl_assets.report import noise_law_figure, study_figure
+from nsl_assets.report import loss_figure, noise_law_figure, study_figure
 from nsl_assets.report.canvas import depth_axis
 from nsl_assets.report.noise_law_figure import _doubts
 
@@ -108,3 +108,11 @@ def test_drawing_leaves_global_state_alone() -> None:
     noise_law_figure(curve, fitted(curve), title="task: model")
     assert dict(matplotlib.rcParams) == before
     assert Gcf.get_all_fig_managers() == []
+
+
+def test_loss_curves_are_drawn_for_each_seed_with_the_kept_weights() -> None:
+    losses = {"train_loss": [5.0, 4.0, 3.5, 3.2], "validation_loss": [5.1, 4.2, 4.0, 4.1]}
+    drawn = loss_figure({0: losses, 1: {"train_loss": [5.0, 3.0]}}, title="scvi, 2,400 cells, level 0.1")
+    assert drawn.startswith(b"\x89PNG")
+    assert drawn == loss_figure({0: losses, 1: {"train_loss": [5.0, 3.0]}}, title="scvi, 2,400 cells, level 0.1")
+    assert drawn != loss_figure({0: losses}, title="scvi, 2,400 cells, level 0.1")

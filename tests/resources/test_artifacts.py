@@ -371,3 +371,13 @@ def test_readers_never_see_a_half_written_file(tmp_path: Path) -> None:
             assert len(set(values)) == 1
     assert [future.result() for future in writes] == [None] * 100
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_scratch_folder_is_private_and_gone_at_the_end_also_after_an_error(artifacts: Artifacts) -> None:
+    with artifacts.scratch() as one, artifacts.scratch() as other:
+        assert one != other
+        (one / "tokens").write_text("x")
+        assert artifacts.sweep_temporary() == (), "a living process needs it"
+    with pytest.raises(RuntimeError), artifacts.scratch() as failed:
+        raise RuntimeError
+    assert not one.exists() and not failed.exists()

@@ -1,0 +1,25 @@
+"""Which errors mean that memory ran out: real ones of Python, NumPy and torch, and those that only look like it."""
+
+import numpy as np
+import pytest
+import torch
+
+from nsl_assets.worker.memory import is_out_of_memory
+
+HUGE = 1 << 50
+
+
+@pytest.mark.parametrize("allocate", [lambda: bytearray(HUGE), lambda: np.empty(HUGE), lambda: torch.empty(HUGE)])
+def test_real_allocations_that_fail_are_known(allocate):
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        allocate()
+    assert is_out_of_memory(caught.value)
+
+
+def test_the_error_of_a_gpu_is_known():
+    assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("memory")])
+def test_other_errors_are_not(error):
+    assert not is_out_of_memory(error)
