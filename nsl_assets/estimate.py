@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from nsl_assets.errors import StorageError
 from nsl_assets.grid import Platform, is_measured
 from nsl_assets.identity import cell_hashes, data_hash, noised_hash
-from nsl_assets.jobs import worker_memory_mib
+from nsl_assets.jobs import JobMaker
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import outline
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.gpu import host_budget
+from nsl_resources.gpu import Need, gpu_devices, host_budget
 from nsl_resources.results import Results
 
-START_UP_S = 4.0
-"""Start of a worker: interpreter and imports."""
+START_UP_S = 0.5
+"""Start of a worker that is forked from a process with everything imported (benchmarks/worker_startup.py)."""
 STORED_MIB_PER_MILLION_COUNTS = 1.5
 """Disk of thinned counts: 88 MB for 62 million nonzero counts, rounded up."""
 COUNTS_PER_CELL = 1_500
@@ -37,8 +37,18 @@ class ModelCost:
     seconds_a_cell: float
     is_recorded: bool
     """Whether the time comes from earlier runs, rather than from a formula."""
+    device: str
+    """Where it trains: "cpu" or "gpu"."""
+    n_workers: int
+    """Workers that this machine has room for at a time."""
     memory_mib: float
+    """Host memory of one worker."""
     disk_mib: float
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of what is left of this model."""
+        return self.n_left * self.seconds_a_cell / self.n_workers
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,6 @@ class StudyCost:
     """Cost of a study."""
 
     models: tuple[ModelCost, ...]
-    n_workers: int
     noised_disk_mib: float
 
     @property
@@ -60,14 +69,19 @@ class StudyCost:
         return sum(model.n_left for model in self.models)
 
     @property
+    def n_workers(self) -> int:
+        """The most workers that are at work at a time."""
+        return max((model.n_workers for model in self.models), default=1)
+
+    @property
     def seconds(self) -> float:
-        """Expected time on this machine, all workers at work."""
-        return sum(model.n_left * model.seconds_a_cell for model in self.models) / self.n_workers
+        """Expected time on this machine: one model after the other."""
+        return sum(model.seconds for model in self.models)
 
     @property
     def memory_mib(self) -> float:
         """Expected memory of all workers at work."""
-        return max((model.memory_mib for model in self.models), default=0.0) * self.n_workers
+        return max((model.memory_mib * model.n_workers for model in self.models), default=0.0)
 
     @property
     def disk_mib(self) -> float:
@@ -86,7 +100,7 @@ def study_cost(name: str, study: Study, platform: Platform) -> StudyCost:
     recorded = _recorded_seconds(platform.results, name)
     models = tuple(_model_cost(study, cells, recorded, platform) for cells in by_model.values())
     noised = sum(_noised_mib(study, task, platform.artifacts) for task in study.tasks)
-    return StudyCost(models, _n_workers(models, platform), noised)
+    return StudyCost(models, noised)
 
 
 def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platform: Platform) -> ModelCost:
@@ -97,6 +111,8 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
     fixed_s = START_UP_S + _probing_seconds(study, size.n_probe)
     seconds = [recorded.get((task, model, cell.n_cells), fixed_s + costs[cell.n_cells].seconds) for cell in left]
     kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models == "all" else []
+    largest = max(costs.values(), key=lambda cost: cost.memory_mib)
+    needs = JobMaker(study, platform.machine, platform.storage).need(model, largest)
     return ModelCost(
         task=task,
         model=model,
@@ -104,7 +120,9 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
         n_left=len(left),
         seconds_a_cell=sum(seconds) / len(seconds) if seconds else 0.0,
         is_recorded=any((task, model, cell.n_cells) in recorded for cell in left),
-        memory_mib=max(worker_memory_mib(cost) for cost in costs.values()),
+        device="gpu" if needs.n_gpus else "cpu",
+        n_workers=_n_workers(needs, platform),
+        memory_mib=needs.memory_mib,
         disk_mib=sum(kept_mib),
     )
 
@@ -128,10 +146,13 @@ def _recorded_seconds(results: Results, study: str) -> Recorded:
     return {(task, model, n_cells): seconds for task, model, n_cells, seconds in rows}
 
 
-def _n_workers(models: tuple[ModelCost, ...], platform: Platform) -> int:
-    budget = host_budget(platform.machine.memory_mib, platform.machine.cores)
-    largest = max((model.memory_mib for model in models), default=1.0)
-    return max(1, min(budget.cores // platform.machine.worker_threads, int(budget.memory_mib / largest)))
+def _n_workers(need: Need, platform: Platform) -> int:
+    """How often the machine can grant a need at a time; 1 where it never can, which is refused elsewhere."""
+    host = host_budget(platform.machine.memory_mib, platform.machine.cores)
+    room = [host.cores // max(need.cores, 1), host.memory_mib // max(need.memory_mib, 1)]
+    if need.n_gpus:
+        room.append(sum(gpu.budget_mib // need.gpu_memory_mib for gpu in gpu_devices()) // need.n_gpus)
+    return max(1, min(room))
 
 
 def _noised_mib(study: Study, task: str, artifacts: Artifacts) -> float:

@@ -11,7 +11,7 @@ from nsl_assets.models import Cost, devices_wanted, estimate_cost
 from nsl_assets.study import GridCell, Machine, Study
 from nsl_assets.worker import WorkerOrder, WorkerRuntime, preload
 from nsl_resources.dispatch import Failure, Message, Report, WorkerJob
-from nsl_resources.gpu import gpu_devices
+from nsl_resources.gpu import Need, gpu_devices
 
 PROBING_MIB = 450
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
@@ -28,29 +28,38 @@ class JobMaker:
     def job(self, cell: GridCell, hashes: CellHashes, n_genes: int) -> WorkerJob:
         """The job of one cell of the grid, on a GPU where its model uses one and this machine has one large enough."""
         model = self.study.models[cell.model]
-        cost = estimate_cost(model, cell.n_cells, n_genes)
-        n_devices, on_gpu = devices_wanted(model), self.uses_gpu(cost, devices_wanted(model))
-        threads = self.machine.worker_threads
+        need = self.need(cell.model, estimate_cost(model, cell.n_cells, n_genes))
         runtime = WorkerRuntime(
-            device="cuda" if on_gpu else "cpu",
-            n_devices=n_devices,
-            n_threads=threads,
-            precision=self.machine.gpu_precision if on_gpu else "float32",
+            device="cuda" if need.n_gpus else "cpu",
+            n_devices=devices_wanted(model),
+            n_threads=self.machine.worker_threads,
+            precision=self.machine.gpu_precision if need.n_gpus else "float32",
         )
         order = WorkerOrder(study=self.study, cell=cell, hashes=hashes, storage=self.storage, runtime=runtime)
         return WorkerJob(
             label=cell.label,
             argv=(sys.executable, "-P", "-m", "nsl_assets.worker"),
             payload=order.model_dump(mode="json"),
-            memory_mib=worker_memory_mib(cost),
-            cores=threads * n_devices,
+            memory_mib=need.memory_mib,
+            cores=need.cores,
             timeout_s=self.machine.worker_timeout_s,
             preload=preload(model),
+            n_gpus=need.n_gpus,
+            gpu_memory_mib=need.gpu_memory_mib,
+        )
+
+    def need(self, model: str, cost: Cost) -> Need:
+        """What a worker of a model leases of this machine."""
+        n_devices = devices_wanted(self.study.models[model])
+        on_gpu = self._can_use_gpus(cost, n_devices)
+        return Need(
+            memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB,
+            cores=self.machine.worker_threads * n_devices,
             n_gpus=n_devices if on_gpu else 0,
             gpu_memory_mib=math.ceil(cost.device_memory_mib) if on_gpu else 0,
         )
 
-    def uses_gpu(self, cost: Cost, n_devices: int) -> bool:
+    def _can_use_gpus(self, cost: Cost, n_devices: int) -> bool:
         """Whether so many GPUs of this machine could ever hold the model; where not, the CPU trains it."""
         large_enough = [mib for mib in self._gpu_budgets_mib if mib >= cost.device_memory_mib]
         return cost.device_memory_mib > 0 and len(large_enough) >= n_devices
@@ -58,11 +67,6 @@ class JobMaker:
     @cached_property
     def _gpu_budgets_mib(self) -> tuple[int, ...]:
         return tuple(gpu.budget_mib for gpu in gpu_devices()) if self.machine.device == "auto" else ()
-
-
-def worker_memory_mib(cost: Cost) -> int:
-    """Memory of the host that a worker is predicted to need."""
-    return math.ceil(cost.memory_mib) + PROBING_MIB
 
 
 def failure_text(message: Message, job: WorkerJob) -> str | None:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from nsl_assets import models
 from nsl_assets.cli.derive import Request, derive, require_free_name
 from nsl_assets.cli.instance import init_instance
 from nsl_assets.cli.output import show, show_error, show_json, table
@@ -14,7 +15,7 @@ from nsl_assets.study import Project, Study, load_project, parse_project, save_s
 from nsl_assets.tasks import inspect, outline
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import LocalPool
-from nsl_resources.gpu import HostProbe, Ledger, host_budget
+from nsl_resources.gpu import Ledger, host_budget, node_probe
 from nsl_resources.results import Results
 
 MADE_BY = "Made by nsl run --h5ad"
@@ -49,7 +50,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
     cost = _checked_cost(name, project)
     _require_disk(cost)
     progress = Progress.on_stderr()
-    _announce(name, cost, progress)
+    _announce(name, project.study(name), cost, progress)
     init_instance()
     from nsl_assets.cli.execution import execute_study
 
@@ -61,7 +62,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
 def platform_of(project: Project) -> Platform:
     """Storage and workers of this machine, for commands that do not go through Dagster."""
     root, machine = storage_root(), project.machine
-    pool = LocalPool(Ledger(HostProbe(host_budget(machine.memory_mib, machine.cores))))
+    pool = LocalPool(Ledger(node_probe(machine.memory_mib, machine.cores, machine.device == "auto")))
     return Platform(Artifacts(root), Results(root), pool, machine)
 
 
@@ -118,11 +119,28 @@ def _require_disk(cost: StudyCost) -> None:
     Artifacts(storage_root()).require_writable(needed_bytes=int((cost.disk_mib + DISK_RESERVE_MIB) * 2**20))
 
 
-def _announce(name: str, cost: StudyCost, progress: Progress) -> None:
+def _announce(name: str, study: Study, cost: StudyCost, progress: Progress) -> None:
     stored = cost.n_grid_cells - cost.n_left
     progress.say(
         f"study {name}: {cost.n_grid_cells} cells of the grid, {stored} stored already, {cost.n_left} to compute,"
         f" {duration(cost.seconds)} with {cost.n_workers} workers"
+    )
+    if hint := _budget_hint(study, cost):
+        progress.say(hint)
+
+
+def _budget_hint(study: Study, cost: StudyCost) -> str:
+    """What to do about models that train with the paper's budget on a CPU; empty where there is none."""
+    slow = [
+        model.model
+        for model in cost.models
+        if model.n_left and model.device == "cpu" and models.budget(study.models[model.model]) == "paper"
+    ]
+    if not slow:
+        return ""
+    return (
+        f"{', '.join(slow)}: trained with the paper's budget, which is meant for a GPU. On this CPU take the budget"
+        ' `quick`: --budget quick for a study of a file, or budget = "quick" of the model in the study.'
     )
 
 
@@ -146,6 +164,8 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
             "left": model.n_left,
             "s a cell": model.seconds_a_cell,
             "known from": "earlier runs" if model.is_recorded else "formula",
+            "on": model.device,
+            "workers": model.n_workers,
             "MiB a worker": model.memory_mib,
         }
         for model in cost.models
@@ -155,6 +175,7 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
         f"study {name}: {grid}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
         f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
+        f"\n{_budget_hint(study, cost)}".rstrip()
     )
 
 

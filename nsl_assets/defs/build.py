@@ -18,7 +18,9 @@ def build_definitions(project: Project, resource_overrides: Mapping[str, Any] | 
     machine = project.machine
     resources: dict[str, Any] = {
         "storage": StorageResource(root=str(storage_root())),
-        "workers": WorkersResource(memory_mib=machine.memory_mib, cores=machine.cores),
+        "workers": WorkersResource(
+            memory_mib=machine.memory_mib, cores=machine.cores, use_gpus=machine.device == "auto"
+        ),
         "progress": Progress(),
     }
     studies = project.studies.items()

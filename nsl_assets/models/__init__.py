@@ -33,6 +33,7 @@ __all__ = [
     "Pca",
     "RandomProjection",
     "Runtime",
+    "budget",
     "code_version",
     "create",
     "depends_on_size",
@@ -79,6 +80,11 @@ def has_budget(kind: str) -> bool:
     """Whether a kind of model, by name, has named budgets; False for a name that is none."""
     kinds = {str(one.model_fields["kind"].default): one for one in get_args(get_args(ModelSettings)[0])}
     return kind in kinds and issubclass(kinds[kind], NeuralKind)
+
+
+def budget(settings: ModelKind) -> str | None:
+    """The named budget of a model that has one."""
+    return settings.budget if isinstance(settings, NeuralKind) else None
 
 
 def needs_training(settings: ModelKind) -> bool:
