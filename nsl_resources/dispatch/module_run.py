@@ -1,7 +1,7 @@
 """Runs a module in a forked interpreter as `python -m` runs it in a fresh one, from `sys.argv` to the exit code.
 
 One thing differs. A fresh interpreter takes its modules apart before it ends. Here that would copy every page that is
-shared with the template: 0.4 s with scvi. So, as in the forked processes of `multiprocessing`, threads are
+shared with the template: 0.4-1.3 s with scvi. So, as in the forked processes of `multiprocessing`, threads are
 joined, exit handlers run and buffers are written, and then the process ends at once.
 """
 
@@ -14,6 +14,7 @@ import runpy
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Final, NoReturn
@@ -51,6 +52,8 @@ def empty_main() -> ModuleType:
 
 def outcome(module: str) -> int:
     """Runs the module; its exit code, or minus the signal that an interrupted interpreter ends itself with."""
+    # The module itself may be among those that were preloaded; it runs once more, as `__main__`.
+    warnings.filterwarnings("ignore", ".* found in sys.modules after import of package", RuntimeWarning)
     try:
         runpy._run_module_as_main(module)  # type: ignore[attr-defined]  # what `python -m` itself calls
     except SystemExit as error:

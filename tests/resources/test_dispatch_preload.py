@@ -12,7 +12,7 @@ import pytest
 
 from nsl_assets.errors import InputError
 from nsl_resources.admission import processes
-from nsl_resources.dispatch import LocalPool, Log, Message, WorkerJob, WorkerResult
+from nsl_resources.dispatch import LocalPool, Log, Message, WorkerJob, WorkerResult, template
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger, Need
 
 MakeJob = Callable[..., WorkerJob]
@@ -173,6 +173,29 @@ def test_only_modules_of_this_interpreter_can_be_forked() -> None:
             WorkerJob("a", argv, 100, preload=("json",))
 
 
+def test_a_module_can_be_preloaded_and_run(pool: LocalPool) -> None:
+    argv = (sys.executable, "-P", "-m", "email.mime.text")
+    (result,) = pool.run([WorkerJob("a", argv, 100, preload=("email.mime.text",))])
+    assert (result.reason, result.stderr_tail) == ("succeeded", "")
+
+
+SUPERVISOR_MEMORY = """
+import os, time
+from nsl_resources.admission import processes
+assert processes.myself().memory_mib > 60  # scipy
+give_up_s = time.monotonic() + 20
+while processes.find(os.getppid()).memory_mib > 25:
+    assert time.monotonic() < give_up_s, processes.find(os.getppid())
+    time.sleep(0.02)
+"""
+
+
+def test_the_supervisor_of_a_forked_worker_does_not_hold_its_modules(pool: LocalPool, job_of: MakeJob) -> None:
+    """The ledger adds its memory to the worker's."""
+    (result,) = pool.run([job_of("a", SUPERVISOR_MEMORY, preload=("scipy.stats",))])
+    assert result.is_success, result.stderr_tail
+
+
 # ---- what cannot be preloaded
 
 
@@ -215,6 +238,13 @@ def test_where_forking_is_unsafe_workers_are_fresh_and_one_warning_says_so(
     (warning,) = said
     assert isinstance(warning, Log) and warning.level == "WARNING"
     assert "import unfit themselves" in warning.text and why in warning.text
+
+
+def test_a_process_that_has_started_cuda_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "thread_names", lambda: ["python"])
+    assert template.what_forbids_forking() is None
+    monkeypatch.setattr(template, "open_files", lambda: ["/dev/null", "/dev/nvidia-uvm"])
+    assert "CUDA" in str(template.what_forbids_forking())
 
 
 # ---- ends in the wrong moment
@@ -264,10 +294,10 @@ def test_a_template_that_imports_ends_with_its_dispatcher(
     env = {**os.environ, "PYTHONPATH": str(modules), "MARK": str(tmp_path / "mark")}
     dispatcher = subprocess.Popen([sys.executable, "-c", IMPORTING, str(ledger.path)], env=env)
     wait_until((tmp_path / "mark").exists)
-    (template,) = children(dispatcher.pid)
+    (importing,) = children(dispatcher.pid)
     dispatcher.kill()
     dispatcher.wait()
-    wait_until(lambda: processes.find(template) is None)
+    wait_until(lambda: processes.find(importing) is None)
     assert ledger.leases() == []
 
 
