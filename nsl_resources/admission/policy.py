@@ -75,16 +75,16 @@ def decide(
     for request in ranked:
         if slots[request.waiter] <= 0:
             continue
-        need = request.need
-        gpus = _choose(need, left.gpus_for(request), is_somebody_waiting=GPU in blocked)
-        if gpus is not None and left.host.fits(need.on_host):
-            _take(need, left.host, gpus)
+        need, gpus = request.need, left.gpus_for(request)
+        chosen = _choose(need, gpus, is_somebody_waiting=GPU in blocked)
+        if chosen is not None and left.host.fits(need.on_host):
+            _take(need, left.host, chosen)
             slots[request.waiter] -= 1
-            grants[request.id] = tuple(room.device.id for room in gpus)
-        elif _could_fit(request, left):
+            grants[request.id] = tuple(room.device.id for room in chosen)
+        elif _could_fit(need, left.host, gpus):
             blocked.setdefault(_line(need), request.id)
             if _is_out_of_patience(request, now_s, ageing):
-                _promise(request, left, gpus)
+                _promise(need, left.host, gpus, chosen)
     return Decision(grants, frozenset(blocked.values()))
 
 
@@ -105,7 +105,8 @@ def _choose(need: Need, gpus: Iterable[Room], *, is_somebody_waiting: bool) -> l
 
     While a larger need waits for GPUs it is the tightest, so that one comes free for it.
     """
-    fitting = [room for room in gpus if room.fits(need.on_gpu)]
+    share = need.on_gpu
+    fitting = [room for room in gpus if room.fits(share)]
     if len(fitting) < need.n_gpus:
         return None
     return sorted(fitting, key=lambda room: room.free_mib, reverse=not is_somebody_waiting)[: need.n_gpus]
@@ -117,27 +118,25 @@ def _take(need: Need, host: Room, gpus: Iterable[Room]) -> None:
         room.take(need.on_gpu)
 
 
-def _could_fit(request: Request, left: Node) -> bool:
+def _could_fit(need: Need, host: Room, gpus: Iterable[Room]) -> bool:
     """Whether it fits once our leases have ended: neither foreign programs nor earlier promises keep it out."""
-    need = request.need
-    n_gpus = sum(room.could_fit(need.on_gpu) for room in left.gpus_for(request))
-    return left.host.could_fit(need.on_host) and n_gpus >= need.n_gpus
+    share = need.on_gpu
+    return host.could_fit(need.on_host) and sum(room.could_fit(share) for room in gpus) >= need.n_gpus
 
 
 def _is_out_of_patience(request: Request, now_s: float, ageing: Ageing) -> bool:
     return request.blocked_since_s is not None and now_s - request.blocked_since_s >= ageing.patience_s
 
 
-def _promise(request: Request, left: Node, gpus: Sequence[Room] | None) -> None:
+def _promise(need: Need, host: Room, gpus: Iterable[Room], chosen: Sequence[Room] | None) -> None:
     """First the GPUs, always the first that are large enough, so that the choice does not wander.
 
     The host only once there are GPUs to start on: until then workers without a GPU go on. The other way round it could
     idle for hours, as long as a training on a GPU takes.
     """
-    need = request.need
-    if gpus is not None:
-        left.host.promise(need.on_host)
+    if chosen is not None:
+        host.promise(need.on_host)
     else:
-        gpus = [room for room in left.gpus_for(request) if room.could_fit(need.on_gpu)][: need.n_gpus]
-    for room in gpus:
+        chosen = [room for room in gpus if room.could_fit(need.on_gpu)][: need.n_gpus]
+    for room in chosen:
         room.promise(need.on_gpu)

@@ -45,13 +45,12 @@ class Node:
     gpus: tuple[Room, ...]
 
     def gpus_for(self, request: Request) -> list[Room]:
-        """The GPUs that the request may use. Several MIG devices are of no use to one worker."""
-        return [
-            room
-            for room in self.gpus
-            if (request.gpus is None or room.device.id in request.gpus)
-            and not (room.device.is_partition and request.need.n_gpus > 1)
-        ]
+        """The GPUs that the request may use, none if it needs none. Several MIG devices serve no single worker."""
+        n_gpus, seen = request.need.n_gpus, request.gpus
+        if n_gpus == 0:
+            return []
+        usable = [room for room in self.gpus if n_gpus == 1 or not room.device.is_partition]
+        return usable if seen is None else [room for room in usable if room.device.id in seen]
 
 
 def node(readings: Sequence[Reading], leases: Iterable[Lease]) -> Node:
