@@ -81,8 +81,9 @@ def test_killed_in_the_middle_it_leaves_no_worker_and_goes_on_where_it_was(proje
 
     assert nsl("run", "wide").wait() == 0
     after = succeeded()
-    # Every cell of the grid was computed once; what was there was not touched.
-    assert len(after) == 6
+    # No cell of the grid was computed twice; what was there was not touched. A worker may have stored its measurement
+    # in the moment before the kill: that cell is then reused without a run of its own.
+    assert len({(row["n_cells"], row["level"], row["seed"]) for row in after}) == len(after) <= 6
     assert {row["run_id"] for row in before} <= {row["run_id"] for row in after}
     assert all(path.stat().st_mtime_ns == changed for path, changed in measured.items())
     assert results.row_counts()["measurement"] == 6
