@@ -107,6 +107,7 @@ class WorkerProcess:
         self._peak_mib = 0.0
         self._seen: list[processes.Process] = []
         self._stopped_for: str | None = None
+        self._report: list[str] = []
         own = {**environment, **pipes_environment(folder, job.label, job.payload)}
         self._start_s = time.monotonic()
         with self._log_path.open("ab") as log:
@@ -152,11 +153,11 @@ class WorkerProcess:
 
     def finish(self) -> WorkerResult:
         """The result, once `fileno` is readable; waits for the end otherwise."""
-        report = self._channel.recv(256).decode().split()
-        self._channel.close()
+        self._report = self._report or self._channel.recv(256).decode().split()  # once, also if interrupted here
         exit_code = self._supervisor.wait()
+        self._channel.close()
         seconds = time.monotonic() - self._start_s
-        status, was_stopped, cpu_s, peak_kib = report or [str(exit_code), "0", "nan", "0"]
+        status, was_stopped, cpu_s, peak_kib = self._report or [str(exit_code), "0", "nan", "0"]
         self._kill_what_is_left()
         self._peak_mib = max(self._peak_mib, int(peak_kib) * _kib_to_mib())
         returncode = int(status)

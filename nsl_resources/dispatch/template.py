@@ -4,9 +4,10 @@ Started by `command`. Its socket to the dispatcher, `control`, keeps the bounds 
 
 - first it says `{}` (ready), `{"unfit": WHY}` (forking would not be safe), or `{"failed": MODULE, "traceback": ...}`;
   after the last two it ends.
-- `{"module": ..., "arguments": ..., "folder": ..., "environment": ..., "grace_s": ...}` with two descriptors, the
-  worker's channel and its log, asks for a worker. Answer: `{"pid": SUPERVISOR}` or `{"error": WHY}`.
-- `{"wait": SUPERVISOR}` asks for the exit code of a supervisor that ends. Answer: `{"status": CODE}`.
+- `{"number": N, "order": ...}` with two descriptors, the worker's channel and its log, asks for a worker (`Order`).
+  Answer: `{"number": N, "pid": SUPERVISOR}` or `{"number": N, "error": WHY}`.
+- `{"number": N, "wait": SUPERVISOR}` asks for the exit code of a supervisor that ends.
+  Answer: `{"number": N, "status": CODE}`.
 - its end: the dispatcher has ended, so this process ends, and its supervisors with their workers.
 
 `template → supervisor (forked, then executes `supervisor.watch`) → worker (forked, executes nothing)`
@@ -163,10 +164,22 @@ def serve(control: socket.socket, dispatcher: int) -> Order:
             os._exit(0)
         request = json.loads(text)
         if "wait" in request:
-            _, status = os.waitpid(request["wait"], 0)
-            send(control, {"status": os.waitstatus_to_exitcode(status)})
-        elif fork(control, order := Order(**request), *descriptors):
-            return order
+            answer = exit_code(request["wait"])
+        else:
+            order = Order(**request["order"])
+            forked = fork(control, order, *descriptors)
+            if forked is None:
+                return order
+            answer = forked
+        send(control, {"number": request["number"], **answer})
+
+
+def exit_code(pid: int) -> dict[str, Any]:
+    """The answer to the question for the exit code of a supervisor."""
+    try:
+        return {"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}
+    except ChildProcessError as error:  # it was asked for before
+        return {"error": str(error)}
 
 
 def send(control: socket.socket, answer: dict[str, Any]) -> None:
@@ -177,22 +190,22 @@ def send(control: socket.socket, answer: dict[str, Any]) -> None:
         os._exit(0)
 
 
-def fork(control: socket.socket, order: Order, channel: int, log: int) -> bool:
-    """Forks a supervisor, which forks the worker. True in the worker; here nothing of it stays open."""
+def fork(control: socket.socket, order: Order, channel: int, log: int) -> dict[str, Any] | None:
+    """Forks a supervisor, which forks the worker. The answer, and nothing of it stays open here; None in the worker."""
     template = os.getpid()
+    answer: dict[str, Any]
     try:
         child = os.fork()
+        answer = {"pid": child}
     except OSError as error:
-        send(control, {"error": f"a fork failed: {error}"})
-    else:
-        if child == 0:
-            control.close()
-            become_supervisor(template, order, channel, log)
-            return True
-        send(control, {"pid": child})
+        child, answer = -1, {"error": f"a fork failed: {error}"}
+    if child == 0:
+        control.close()
+        become_supervisor(template, order, channel, log)
+        return None
     os.close(channel)
     os.close(log)
-    return False
+    return answer
 
 
 def become_supervisor(template: int, order: Order, channel: int, log: int) -> None:

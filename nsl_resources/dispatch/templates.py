@@ -65,6 +65,7 @@ class Template:
     def __init__(self, kind: Kind) -> None:
         self._modules = ", ".join(kind.modules)
         self.is_importing = True
+        self._n_asked = 0
         self._failure: tuple[str, str] | None = None
         self._unfit: str | None = None
         self._is_warned = self._is_killed = False
@@ -146,8 +147,8 @@ class Template:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                answer = self._ask(vars(order), theirs.fileno(), start.log.fileno())
-        except OSError:
+                answer = self._ask({"order": vars(order)}, theirs.fileno(), start.log.fileno())
+        except BaseException:
             ours.close()  # ends a worker of which we did not hear
             raise
         return Supervisor(ours, answer["pid"], partial(self._wait, answer["pid"]))
@@ -162,9 +163,12 @@ class Template:
     def _ask(self, request: dict[str, Any], *descriptors: int) -> dict[str, Any]:
         if self._is_killed:
             raise ConnectionError("the template has ended")
-        socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
+        self._n_asked += 1
+        message = {"number": self._n_asked, **request}
+        socket.send_fds(self._control, [json.dumps(message).encode()], descriptors)
         try:
-            answer = self._receive()
+            while (answer := self._receive())["number"] != self._n_asked:
+                continue  # the answer to a question that was interrupted
         except TimeoutError:  # somebody has stopped it: without answers its workers cannot be told apart
             self._kill()
             raise

@@ -1,11 +1,13 @@
 """Workers forked from a template that has imported their modules: as fresh ones, only sooner; or fresh where unsafe."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from nsl_assets.errors import InputError
 from nsl_resources.admission import processes
 from nsl_resources.dispatch import LocalPool, Log, Message, WorkerJob, WorkerResult, template
+from nsl_resources.dispatch.templates import Template
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger, Need
 
 MakeJob = Callable[..., WorkerJob]
@@ -308,7 +311,7 @@ def test_a_killed_template_takes_its_workers_along_and_the_rest_are_fresh(
     endless = f"import os, time; print(os.getpid(), file=open({str(pids)!r}, 'w'), flush=True); time.sleep(60)"
     waits = f"import os, time\nwhile not os.path.exists({str(pids)!r}): time.sleep(0.02)"
     jobs = [job_of("endless", endless, 2_000), job_of("first", waits, 2_000), job_of("last", "", 1_900)]
-    jobs = [WorkerJob(**{**vars(job), "preload": ("json",)}) for job in jobs]
+    jobs = [replace(job, preload=("json",)) for job in jobs]
     results = pool.run(jobs, on_message=lambda *message: said.append(message))
     assert next(results).label == "first"
     (supervisor,) = {process.parent for process in [processes.find(int(pids.read_text()))] if process}
@@ -319,6 +322,40 @@ def test_a_killed_template_takes_its_workers_along_and_the_rest_are_fresh(
     assert rest["endless"].reason == "killed by signal SIGKILL"
     assert processes.find(int(pids.read_text())) is None
     assert rest["last"].is_success
+
+
+def test_an_interrupt_in_the_middle_of_a_fork_leaves_nothing_behind(
+    ledger: Ledger, pool: LocalPool, job_of: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The template's answer is still to be read then; what runs already gets its grace."""
+    pids = tmp_path / "pids"
+    code = f"""
+import os, time
+print(os.getpid(), file=open({str(pids)!r}, "a"), flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    raise SystemExit(7)
+"""
+    seen: list[WorkerResult] = []
+    waits = f"import os, time\nwhile not os.path.exists({str(pids)!r}): time.sleep(0.02)"
+    jobs = [job_of("first", code, 2_000), job_of("fast", waits, 2_000), job_of("second", code, 1_900)]
+    jobs = [replace(job, preload=("json",)) for job in jobs]
+    receive, calls = Template._receive, itertools.count(1)
+
+    def interrupted(template: Template) -> dict[str, object]:
+        if next(calls) == 5:  # after: the greeting, two forks, the end of "fast"
+            raise KeyboardInterrupt
+        return receive(template)
+
+    monkeypatch.setattr(Template, "_receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.run(jobs, on_result=seen.append))
+    ends = [(result.label, result.reason, result.returncode) for result in seen]
+    assert ends == [("fast", "succeeded", 0), ("first", "cancelled", 7)]
+    wait_until(lambda: all(processes.find(int(pid)) is None for pid in pids.read_text().split()))
+    assert children(os.getpid()) == set()
+    assert ledger.leases() == []
 
 
 # ---- the real stacks
