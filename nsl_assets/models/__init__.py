@@ -14,11 +14,12 @@ from nsl_assets.models.pca import Pca
 from nsl_assets.models.preprocessing import log_normalised
 from nsl_assets.models.protocol import Cost, FitReport, Model, ModelKind, Runtime
 from nsl_assets.models.random_projection import RandomProjection
+from nsl_assets.models.scvi_settings import Scvi
 
 if TYPE_CHECKING:
     from nsl_assets.tasks import Task
 
-ModelSettings = Annotated[RandomProjection | Pca | Oracle | Embeddings | Custom, Field(discriminator="kind")]
+ModelSettings = Annotated[RandomProjection | Pca | Scvi | Oracle | Embeddings | Custom, Field(discriminator="kind")]
 """Settings of any kind of model. A new kind is a file with a `ModelKind` and one name in this union."""
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Pca",
     "RandomProjection",
     "Runtime",
+    "Scvi",
     "budget",
     "code_version",
     "create",
