@@ -21,6 +21,8 @@ from nsl_resources.results import Results
 MADE_BY = "Made by nsl run --h5ad"
 HEADER = f"""{MADE_BY}, which writes it anew: to edit it, copy it under another name.
 Lines that are commented out are defaults."""
+SLOW_CELL_S = 600.0
+"""From this time for one cell of the grid on, a smaller budget is pointed out."""
 DISK_RESERVE_MIB = 200
 """Left free beside what the study will need."""
 
@@ -134,7 +136,9 @@ def _budget_hint(study: Study, cost: StudyCost) -> str:
     slow = [
         model.model
         for model in cost.models
-        if model.n_left and model.device == "cpu" and models.budget(study.models[model.model]) == "paper"
+        if model.device == "cpu"
+        and model.seconds_a_cell > SLOW_CELL_S
+        and models.budget(study.models[model.model]) == "paper"
     ]
     if not slow:
         return ""
