@@ -8,6 +8,7 @@ from pydantic import Field
 
 from nsl_assets.models.custom import Custom
 from nsl_assets.models.embeddings import Embeddings
+from nsl_assets.models.geneformer import Geneformer
 from nsl_assets.models.neural import NeuralKind
 from nsl_assets.models.oracle import Oracle
 from nsl_assets.models.pca import Pca
@@ -19,7 +20,9 @@ from nsl_assets.models.scvi_settings import Scvi
 if TYPE_CHECKING:
     from nsl_assets.tasks import Task
 
-ModelSettings = Annotated[RandomProjection | Pca | Scvi | Oracle | Embeddings | Custom, Field(discriminator="kind")]
+ModelSettings = Annotated[
+    RandomProjection | Pca | Scvi | Geneformer | Oracle | Embeddings | Custom, Field(discriminator="kind")
+]
 """Settings of any kind of model. A new kind is a file with a `ModelKind` and one name in this union."""
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "Custom",
     "Embeddings",
     "FitReport",
+    "Geneformer",
     "Model",
     "ModelKind",
     "ModelSettings",

@@ -1,0 +1,160 @@
+"""The model: tokens, training and embedding put together."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from transformers import BertForMaskedLM
+
+from nsl_assets.errors import MeasurementError
+from nsl_assets.models.geneformer.checkpoint import Parameters, load_model, save_model
+from nsl_assets.models.geneformer.embedding import embed_cells
+from nsl_assets.models.geneformer.genes import require_known_genes
+from nsl_assets.models.geneformer.masking import Masking
+from nsl_assets.models.geneformer.medians import gene_medians
+from nsl_assets.models.geneformer.network import n_parameters, network_config, on_device
+from nsl_assets.models.geneformer.notes import training_notes
+from nsl_assets.models.geneformer.optimiser import OneDevice
+from nsl_assets.models.geneformer.tokens import TokenRows, write_tokens
+from nsl_assets.models.geneformer.training import History, Training
+from nsl_assets.models.geneformer.vocabulary import Vocabulary
+from nsl_assets.models.preprocessing import in_storage_order
+from nsl_assets.models.protocol import FitReport
+from nsl_assets.models.training import device_name, peak_device_memory_mib, seeded
+
+if TYPE_CHECKING:
+    from nsl_assets.models.geneformer.settings import Geneformer
+    from nsl_assets.models.protocol import Runtime
+    from nsl_assets.tasks import CountRows
+
+
+class GeneformerModel:
+    """A BERT on rank-value tokens. Embeddings are means of the last hidden layer over a cell's genes.
+
+    Untrained baseline: random weights of the seed; no cell was seen, so every median is 1 and genes are ranked by
+    their counts.
+    """
+
+    _parameters: Parameters | None = None
+
+    def __init__(self, settings: Geneformer, runtime: Runtime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+
+    def fit(self, train: CountRows, validation: CountRows, *, seed: int) -> FitReport:
+        """Take the medians of the training cells, and train from random weights of the seed.
+
+        Raises MeasurementError where no training cell has a count, or a loss is not finite.
+        """
+        start = time.perf_counter()
+        stored = in_storage_order(train)[0]
+        parameters = self._new(train, gene_medians(stored), seed)
+        with self._token_files() as write:
+            tokens, held_out = write(stored, parameters), write(in_storage_order(validation)[0], parameters)
+            require_tokens(tokens)
+            history = self._train(parameters, tokens, held_out, seed)
+            notes = training_notes(parameters, tokens, held_out, history, self.settings)
+        self._parameters = parameters
+        return FitReport(
+            n_train_cells=train.n_cells,
+            n_nonempty_train_cells=tokens.nonempty().size,
+            n_validation_cells=validation.n_cells,
+            n_parameters=n_parameters(parameters.network),
+            seconds=time.perf_counter() - start,
+            steps=history.steps,
+            epochs=history.cells / tokens.nonempty().size,
+            stop_reason=history.stop_reason,
+            device=device_name(self.runtime),
+            n_devices=self.runtime.n_devices,
+            dtype=self.runtime.precision if self.runtime.device == "cuda" else "float32",
+            peak_device_memory_mib=peak_device_memory_mib(self.runtime),
+            losses={"train_loss": history.train_loss, "validation_loss": history.validation_loss},
+            notes=notes,
+        )
+
+    def initialise(self, train: CountRows, *, seed: int) -> None:
+        """Random weights of the seed; no cell is looked at, so that all medians are 1."""
+        self._parameters = self._new(train, np.ones(train.n_genes), seed)
+
+    def embed(self, cells: CountRows) -> npt.NDArray[np.float32]:
+        """(n_cells, hidden_size), see `embed_cells`."""
+        parameters = self._fitted()
+        least = self.settings.min_shared_genes
+        require_known_genes(parameters.vocabulary, cells.gene_names, least, "the trained Geneformer")
+        return embed_cells(
+            parameters.network,
+            parameters.vocabulary,
+            cells,
+            max_length=self._max_length(parameters),
+            batch_size=self.settings.evaluation_batch_size,
+            runtime=self.runtime,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the network as `BertForMaskedLM.from_pretrained` reads it, tokens and medians beside it."""
+        save_model(self._fitted(), folder)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        self._parameters = load_model(folder, self.runtime)
+
+    def _new(self, cells: CountRows, medians: npt.NDArray[np.float64], seed: int) -> Parameters:
+        """Random weights for the genes of these cells."""
+        vocabulary = Vocabulary.of_genes(cells.gene_names, medians)
+        with seeded(self.runtime, "geneformer weights", seed):
+            network = BertForMaskedLM(network_config(self.settings, vocabulary.size))
+        return Parameters(on_device(network, self.runtime), vocabulary)
+
+    def _train(self, parameters: Parameters, tokens: TokenRows, validation: TokenRows, seed: int) -> History:
+        with seeded(self.runtime, "geneformer dropout", seed):
+            return Training(
+                network=parameters.network,
+                masking=Masking.of(parameters.vocabulary, self.settings.mask_fraction),
+                tokens=tokens,
+                validation=validation,
+                settings=self.settings,
+                seed=seed,
+                runtime=self.runtime,
+                optimiser=OneDevice(parameters.network, self.settings),
+            ).run()
+
+    @contextmanager
+    def _token_files(self) -> Iterator[Callable[[CountRows, Parameters], TokenRows]]:
+        """Writes tokens of cells to files that are removed at the end."""
+        with tempfile.TemporaryDirectory(dir=self.runtime.scratch) as folder:
+            files = (Path(folder) / f"tokens{i}.bin" for i in count())
+
+            def write(cells: CountRows, parameters: Parameters) -> TokenRows:
+                table = parameters.vocabulary.table(cells.gene_names)
+                return write_tokens(cells, table, next(files), max_length=self._max_length(parameters))
+
+            yield write
+
+    def _max_length(self, parameters: Parameters) -> int:
+        """Genes of a cell that the network has places for."""
+        places = min(self.settings.max_length, int(parameters.network.config.max_position_embeddings))
+        return places - len(parameters.vocabulary.frame)
+
+    def _fitted(self) -> Parameters:
+        if self._parameters is None:
+            raise MeasurementError(
+                "The model has no parameters yet. Call fit, initialise or load before embed or save."
+            )
+        return self._parameters
+
+
+def require_tokens(tokens: TokenRows) -> None:
+    """Raise MeasurementError where no training cell has a gene with a token."""
+    if tokens.nonempty().size == 0:
+        raise MeasurementError(
+            f"none of the {tokens.keys.size} training cells has a count at this noise level: there is nothing to"
+            " train on. Raise the lowest noise level, or train on more cells."
+        )
