@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from safetensors import SafetensorError
 from transformers import BertForMaskedLM
+from transformers.utils import logging as transformers_logging
 
 from nsl_assets.errors import StorageError
 from nsl_assets.models.geneformer.network import on_device
@@ -32,7 +35,8 @@ class Parameters:
 def save_model(parameters: Parameters, folder: Path) -> None:
     """Write config.json, model.safetensors, token_dictionary.json {gene: token}, gene_medians.json {gene: median}."""
     folder.mkdir(parents=True, exist_ok=True)
-    parameters.network.save_pretrained(folder)
+    with without_progress_bars():
+        parameters.network.save_pretrained(folder)
     (folder / TOKENS).write_text(json.dumps(dict(parameters.vocabulary.token_of)))
     (folder / MEDIANS).write_text(json.dumps(dict(parameters.vocabulary.medians)))
 
@@ -40,7 +44,8 @@ def save_model(parameters: Parameters, folder: Path) -> None:
 def load_model(folder: Path, runtime: Runtime) -> Parameters:
     """Read what `save_model` wrote. Raises StorageError for anything else."""
     try:
-        network = BertForMaskedLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with without_progress_bars():
+            network = BertForMaskedLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         token_of, medians = (json.loads((folder / name).read_text()) for name in (TOKENS, MEDIANS))
     except (OSError, ValueError, SafetensorError) as error:
         raise StorageError(
@@ -48,3 +53,15 @@ def load_model(folder: Path, runtime: Runtime) -> Parameters:
             " train again."
         ) from error
     return Parameters(on_device(network, runtime), Vocabulary(token_of, medians))
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Transformers draws no bars on stderr, which belongs to the user's own progress."""
+    was_shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

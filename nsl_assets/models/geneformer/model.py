@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from nsl_assets.models.geneformer.genes import require_known_genes
 from nsl_assets.models.geneformer.masking import Masking
 from nsl_assets.models.geneformer.medians import gene_medians
 from nsl_assets.models.geneformer.network import n_parameters, network_config, on_device
-from nsl_assets.models.geneformer.notes import training_notes
+from nsl_assets.models.geneformer.notes import gene_notes, training_notes
 from nsl_assets.models.geneformer.optimiser import OneDevice
+from nsl_assets.models.geneformer.pretrained import read_checkpoint
 from nsl_assets.models.geneformer.tokens import TokenRows, write_tokens
 from nsl_assets.models.geneformer.training import History, Training
 from nsl_assets.models.geneformer.vocabulary import Vocabulary
@@ -50,18 +52,19 @@ class GeneformerModel:
         self.runtime = runtime
 
     def fit(self, train: CountRows, validation: CountRows, *, seed: int) -> FitReport:
-        """Take the medians of the training cells, and train from random weights of the seed.
+        """Train from random weights of the seed, or from the checkpoint; a frozen one is taken as it is.
 
-        Raises MeasurementError where no training cell has a count, or a loss is not finite.
+        Medians are those of the training cells, unless the checkpoint has its own. Raises MeasurementError where no
+        training cell has a count, or a loss is not finite; InputError for a checkpoint that cannot be used.
         """
         start = time.perf_counter()
         stored = in_storage_order(train)[0]
-        parameters = self._new(train, gene_medians(stored), seed)
+        parameters = self._initial(train, lambda: gene_medians(stored), seed)
         with self._token_files() as write:
             tokens, held_out = write(stored, parameters), write(in_storage_order(validation)[0], parameters)
             require_tokens(tokens)
             history = self._train(parameters, tokens, held_out, seed)
-            notes = training_notes(parameters, tokens, held_out, history, self.settings)
+            notes = training_notes(tokens, held_out, history, self.settings)
         self._parameters = parameters
         return FitReport(
             n_train_cells=train.n_cells,
@@ -77,12 +80,12 @@ class GeneformerModel:
             dtype=self.runtime.precision if self.runtime.device == "cuda" else "float32",
             peak_device_memory_mib=peak_device_memory_mib(self.runtime),
             losses={"train_loss": history.train_loss, "validation_loss": history.validation_loss},
-            notes=notes,
+            notes={**gene_notes(parameters.vocabulary.table(train.gene_names)), **notes},
         )
 
     def initialise(self, train: CountRows, *, seed: int) -> None:
-        """Random weights of the seed; no cell is looked at, so that all medians are 1."""
-        self._parameters = self._new(train, np.ones(train.n_genes), seed)
+        """Random weights of the seed, or the checkpoint; no cell is looked at: medians not known are all 1."""
+        self._parameters = self._initial(train, lambda: np.ones(train.n_genes), seed)
 
     def embed(self, cells: CountRows) -> npt.NDArray[np.float32]:
         """(n_cells, hidden_size), see `embed_cells`."""
@@ -106,14 +109,22 @@ class GeneformerModel:
         """Read what `save` wrote."""
         self._parameters = load_model(folder, self.runtime)
 
-    def _new(self, cells: CountRows, medians: npt.NDArray[np.float64], seed: int) -> Parameters:
-        """Random weights for the genes of these cells."""
-        vocabulary = Vocabulary.of_genes(cells.gene_names, medians)
+    def _initial(self, cells: CountRows, medians: Callable[[], npt.NDArray[np.float64]], seed: int) -> Parameters:
+        """Parameters before training, for the genes of these cells."""
+        if self.settings.checkpoint is not None:
+            least = self.settings.min_shared_genes
+            found = read_checkpoint(Path(self.settings.checkpoint), cells.gene_names, least, self.runtime)
+            if found.vocabulary.medians:
+                return found
+            return replace(found, vocabulary=found.vocabulary.with_medians(cells.gene_names, medians()))
+        vocabulary = Vocabulary.of_genes(cells.gene_names, medians())
         with seeded(self.runtime, "geneformer weights", seed):
             network = BertForMaskedLM(network_config(self.settings, vocabulary.size))
         return Parameters(on_device(network, self.runtime), vocabulary)
 
     def _train(self, parameters: Parameters, tokens: TokenRows, validation: TokenRows, seed: int) -> History:
+        if self.settings.is_frozen:
+            return History(stop_reason="frozen")
         with seeded(self.runtime, "geneformer dropout", seed):
             return Training(
                 network=parameters.network,

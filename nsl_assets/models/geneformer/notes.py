@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 if TYPE_CHECKING:
-    from nsl_assets.models.geneformer.checkpoint import Parameters
     from nsl_assets.models.geneformer.settings import Geneformer
     from nsl_assets.models.geneformer.tokens import TokenRows
     from nsl_assets.models.geneformer.training import History
+    from nsl_assets.models.geneformer.vocabulary import GeneTable
+
+
+def gene_notes(table: GeneTable) -> dict[str, JsonValue]:
+    """How many genes there are, and how many of them no training cell has or the network does not know."""
+    n_genes = table.medians.size
+    return {"n_genes": n_genes, "n_genes_without_token": n_genes - table.n_with_token}
 
 
 def training_notes(
-    parameters: Parameters, tokens: TokenRows, validation: TokenRows, history: History, settings: Geneformer
+    tokens: TokenRows,
+    validation: TokenRows,
+    history: History,
+    settings: Geneformer,
 ) -> dict[str, JsonValue]:
-    """Genes, tokens, evaluations, and whatever departs from the settings."""
+    """Tokens, evaluations, and whatever departs from the settings."""
     n_cells = tokens.nonempty().size
-    n_genes = parameters.vocabulary.gene_tokens().size
     return {
-        "n_genes": n_genes,
-        "n_genes_without_token": n_genes - len(parameters.vocabulary.medians),
         "mean_tokens_per_cell": float(tokens.lengths[tokens.nonempty()].mean()),
         "n_validation_cells_with_tokens": validation.nonempty().size,
-        "planned_steps": settings.planned_steps(n_cells),
+        "planned_steps": 0 if settings.is_frozen else settings.planned_steps(n_cells),
         "evaluation_steps": list(history.evaluation_steps),
         "tokens_per_second": history.tokens / max(history.seconds, 1e-9),
         "departures": list(_departures(n_cells, validation, history, settings)),
@@ -32,7 +38,9 @@ def training_notes(
 
 
 def _departures(n_cells: int, validation: TokenRows, history: History, settings: Geneformer) -> list[str]:
-    found = []
+    found: list[str] = []
+    if settings.is_frozen:
+        return found
     if n_cells < settings.batch_size:
         found.append(f"a step sees {n_cells} cells, all there are, instead of {settings.batch_size}")
     if not history.validation_loss:
