@@ -165,7 +165,8 @@ def _block(
 ) -> Tensor:
     """Loss of a few cells without the factors that do not depend on μ. Adds Σ w t and Σ w k of each gene."""
     dtype = theta.dtype
-    mean = torch.sub(scale, scale.amax(dim=1, keepdim=True)).to(dtype).exp_()
+    logits = scale.to(dtype)
+    mean = torch.sub(logits, logits.amax(dim=1, keepdim=True)).exp_()
     mean.mul_(library / mean.sum(dim=1, keepdim=True))
     relative = mean * (1 / (theta + EPSILON))
     log_zero = torch.log1p(relative).mul_(-theta)  # t

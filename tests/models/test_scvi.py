@@ -224,3 +224,18 @@ def test_pickled_code_in_a_checkpoint_is_not_run(cells, tmp_path):
     loaded.load(tmp_path / "model")
     assert loaded.embed(cells).tobytes() == model.embed(cells).tobytes()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_the_quick_budget_finds_cell_types_of_held_out_real_cells(real_cells):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    real = real_cells("citeseq_pbmc10k")
+    order = np.random.default_rng(0).permutation(real.cells.n_cells)
+    train, probe = order[:4800], order[4800:]
+    model = create(Scvi(budget="quick"), task=None, level=1.0)
+    report = model.fit(some(real.cells, train[:4100]), some(real.cells, train[4100:]), seed=0)
+    embedding = model.embed(real.cells)
+    neighbours = KNeighborsClassifier(15).fit(embedding[train], real.labels[train])
+    assert report.steps <= 15 * 33
+    assert neighbours.score(embedding[probe], real.labels[probe]) >= 0.85
