@@ -22,9 +22,9 @@ from scipy.sparse import csr_array, csr_matrix
 from scvi.model import SCVI
 
 from nsl_assets.models import Runtime, Scvi
-from nsl_assets.models.scvi_counts import batch_of
-from nsl_assets.models.scvi_network import negative_elbo
-from nsl_assets.models.scvi_training import Trainer
+from nsl_assets.models.scvi.counts import batch_of
+from nsl_assets.models.scvi.network import negative_elbo
+from nsl_assets.models.scvi.training import Trainer
 
 N_GENES, BATCH, N_HIDDEN, N_LATENT = 20_000, 512, 512, 16
 FEW_EPOCHS, MANY_EPOCHS, BATCHES = 1, 3, 2

@@ -15,7 +15,7 @@ from nsl_assets.models.pca import Pca
 from nsl_assets.models.preprocessing import log_normalised
 from nsl_assets.models.protocol import Cost, FitReport, Model, ModelKind, Runtime
 from nsl_assets.models.random_projection import RandomProjection
-from nsl_assets.models.scvi_settings import Scvi
+from nsl_assets.models.scvi import Scvi
 
 if TYPE_CHECKING:
     from nsl_assets.tasks import Task

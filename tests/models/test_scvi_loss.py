@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from nsl_assets.models.scvi_counts import batch_of
-from nsl_assets.models.scvi_loss import rising_factorial
-from nsl_assets.models.scvi_network import negative_elbo, store_by_gene
+from nsl_assets.models.scvi.counts import batch_of
+from nsl_assets.models.scvi.loss import rising_factorial
+from nsl_assets.models.scvi.network import negative_elbo, store_by_gene
 
 vae = pytest.importorskip("scvi.module").VAE
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nsl_assets.models.scvi_counts import Batch
+    from nsl_assets.models.scvi.counts import Batch
 
 EPSILON: Final = 1e-8
 """The ε of scvi-tools."""

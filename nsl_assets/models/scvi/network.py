@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from nsl_assets.models.scvi_counts import Batch, ByGene
-from nsl_assets.models.scvi_loss import reconstruction_loss
+from nsl_assets.models.scvi.counts import Batch, ByGene
+from nsl_assets.models.scvi.loss import reconstruction_loss
 
 Vae: TypeAlias = Any
 """A `scvi.module.VAE`; scvi-tools is not typed."""

@@ -11,7 +11,7 @@ from nsl_assets.models.protocol import Cost
 
 if TYPE_CHECKING:
     from nsl_assets.models.protocol import Runtime
-    from nsl_assets.models.scvi_model import ScviModel
+    from nsl_assets.models.scvi.model import ScviModel
     from nsl_assets.tasks import Task
 
 _MIB: Final = 2**20
@@ -74,7 +74,7 @@ class Scvi(NeuralKind):
 
     def create(self, task: Task, level: float, runtime: Runtime) -> ScviModel:  # noqa: ARG002 - the same for all
         """The model, not trained yet; imports torch and scvi-tools."""
-        from nsl_assets.models.scvi_model import ScviModel
+        from nsl_assets.models.scvi.model import ScviModel
 
         return ScviModel(self, runtime)
 

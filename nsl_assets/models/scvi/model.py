@@ -15,7 +15,7 @@ import torch
 
 from nsl_assets.errors import InputError, MeasurementError, StorageError
 from nsl_assets.models.protocol import FitReport
-from nsl_assets.models.scvi_checkpoint import (
+from nsl_assets.models.scvi.checkpoint import (
     Checkpoint,
     frozen_encoder,
     matched_columns,
@@ -23,9 +23,9 @@ from nsl_assets.models.scvi_checkpoint import (
     read_checkpoint,
     trainable,
 )
-from nsl_assets.models.scvi_counts import batch_of, filled_up, read_counts, totals
-from nsl_assets.models.scvi_network import Encoder, posterior_mean, store_by_gene, store_by_unit
-from nsl_assets.models.scvi_training import History, Trainer, mixed_precision
+from nsl_assets.models.scvi.counts import batch_of, filled_up, read_counts, totals
+from nsl_assets.models.scvi.network import Encoder, posterior_mean, store_by_gene, store_by_unit
+from nsl_assets.models.scvi.training import History, Trainer, mixed_precision
 from nsl_assets.models.training import device_name, peak_device_memory_mib, seeded
 from nsl_assets.randomness import identity_keys, keyed_order
 from nsl_assets.tasks import BLOCK_ROWS
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from nsl_assets.models.preprocessing import IndexArray
     from nsl_assets.models.protocol import Runtime
-    from nsl_assets.models.scvi_settings import Scvi
+    from nsl_assets.models.scvi.settings import Scvi
     from nsl_assets.tasks import CountRows
 
 _EMBED_ROWS: Final = 512

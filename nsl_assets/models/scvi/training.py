@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nsl_assets.models.neural import epochs_of_budget
-from nsl_assets.models.scvi_counts import batch_of, shuffled_batches, slices
-from nsl_assets.models.scvi_network import Vae, first_layer, negative_elbo, store_by_gene, store_by_unit
+from nsl_assets.models.scvi.counts import batch_of, shuffled_batches, slices
+from nsl_assets.models.scvi.network import Vae, first_layer, negative_elbo, store_by_gene, store_by_unit
 from nsl_assets.models.training import EarlyStopping, Heartbeat, require_finite
 from nsl_assets.randomness import generator
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from nsl_assets.models.protocol import Runtime
-    from nsl_assets.models.scvi_settings import Scvi
+    from nsl_assets.models.scvi.settings import Scvi
 
 _CHECK_EVERY_STEPS: Final = 16  # reading the loss waits for a GPU
 

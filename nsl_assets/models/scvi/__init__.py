@@ -1,0 +1,5 @@
+"""scVI: settings, training by our own loop, and checkpoints of scvi-tools."""
+
+from nsl_assets.models.scvi.settings import Scvi
+
+__all__ = ["Scvi"]
