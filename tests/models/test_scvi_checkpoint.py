@@ -34,7 +34,7 @@ def saved(folder, gene_names, *, setup=None, is_trained=False, **settings):
     model = scvi.model.SCVI(cells, n_hidden=24, n_latent=3, **settings)
     if is_trained:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        model.train(1, accelerator="cpu", enable_progress_bar=False, logger=True, batch_size=100)
+        model.train(1, accelerator="cpu", enable_progress_bar=False, batch_size=100)
     model.save(folder, overwrite=True)
     return model
 
