@@ -19,11 +19,13 @@ from nsl_assets.errors import MeasurementError
 from nsl_assets.models.geneformer.checkpoint import Parameters, load_model, save_model
 from nsl_assets.models.geneformer.embedding import embed_cells
 from nsl_assets.models.geneformer.genes import require_known_genes
+from nsl_assets.models.geneformer.launch import train_on_several
 from nsl_assets.models.geneformer.masking import Masking
 from nsl_assets.models.geneformer.medians import gene_medians
 from nsl_assets.models.geneformer.network import n_parameters, network_config, on_device
 from nsl_assets.models.geneformer.notes import gene_notes, training_notes
 from nsl_assets.models.geneformer.optimiser import OneDevice
+from nsl_assets.models.geneformer.orders import Order
 from nsl_assets.models.geneformer.pretrained import read_checkpoint
 from nsl_assets.models.geneformer.tokens import TokenRows, write_tokens
 from nsl_assets.models.geneformer.training import History, Training
@@ -63,7 +65,7 @@ class GeneformerModel:
         with self._token_files() as write:
             tokens, held_out = write(stored, parameters), write(in_storage_order(validation)[0], parameters)
             require_tokens(tokens)
-            history = self._train(parameters, tokens, held_out, seed)
+            parameters, history = self._train(parameters, tokens, held_out, seed)
             notes = training_notes(tokens, held_out, history, self.settings)
         self._parameters = parameters
         return FitReport(
@@ -78,7 +80,7 @@ class GeneformerModel:
             device=device_name(self.runtime),
             n_devices=self.runtime.n_devices,
             dtype=self.runtime.precision if self.runtime.device == "cuda" else "float32",
-            peak_device_memory_mib=peak_device_memory_mib(self.runtime),
+            peak_device_memory_mib=history.peak_device_memory_mib,
             losses={"train_loss": history.train_loss, "validation_loss": history.validation_loss},
             notes={**gene_notes(parameters.vocabulary.table(train.gene_names)), **notes},
         )
@@ -122,11 +124,16 @@ class GeneformerModel:
             network = BertForMaskedLM(network_config(self.settings, vocabulary.size))
         return Parameters(on_device(network, self.runtime), vocabulary)
 
-    def _train(self, parameters: Parameters, tokens: TokenRows, validation: TokenRows, seed: int) -> History:
+    def _train(
+        self, parameters: Parameters, tokens: TokenRows, validation: TokenRows, seed: int
+    ) -> tuple[Parameters, History]:
+        """Parameters after training, and what happened; where they are frozen, nothing."""
         if self.settings.is_frozen:
-            return History(stop_reason="frozen")
-        with seeded(self.runtime, "geneformer dropout", seed):
-            return Training(
+            return parameters, History(stop_reason="frozen")
+        if self.runtime.n_devices > 1:
+            return train_on_several(Order(parameters, tokens, validation, self.settings, self.runtime, seed))
+        with seeded(self.runtime, "geneformer dropout", seed, 0):
+            training = Training(
                 network=parameters.network,
                 masking=Masking.of(parameters.vocabulary, self.settings.mask_fraction),
                 tokens=tokens,
@@ -135,7 +142,9 @@ class GeneformerModel:
                 seed=seed,
                 runtime=self.runtime,
                 optimiser=OneDevice(parameters.network, self.settings),
-            ).run()
+            )
+            history = training.run()
+        return parameters, replace(history, peak_device_memory_mib=peak_device_memory_mib(self.runtime))
 
     @contextmanager
     def _token_files(self) -> Iterator[Callable[[CountRows, Parameters], TokenRows]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 
 from nsl_assets.models.geneformer.batches import Rows, epoch_batches, portions, sample
-from nsl_assets.models.geneformer.masking import MaskedCells, Masking
+from nsl_assets.models.geneformer.masking import IGNORED, MaskedCells, Masking
 from nsl_assets.models.geneformer.network import arithmetic, masked_loss
 from nsl_assets.models.geneformer.optimiser import Optimiser, learning_rate_at
 from nsl_assets.models.geneformer.settings import TOKENS_AT_ONCE
@@ -36,6 +37,7 @@ class History:
     tokens: int = 0
     seconds: float = 0.0
     stop_reason: str = ""
+    peak_device_memory_mib: float = 0.0
     evaluation_steps: list[int] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -112,11 +114,23 @@ class Training:
 
     def _own_part(self, rows: Rows, epoch: int) -> tuple[list[MaskedCells], int]:
         """What this rank computes of a batch, and how many tokens are hidden in all of it."""
-        at_once = TOKENS_AT_ONCE[self.runtime.device]
-        masked = [
-            self.masking.masked(self.tokens, some, self.seed, epoch) for some in portions(self.tokens, rows, at_once)
-        ]
+        if self.optimiser.n_ranks > 1:
+            return self._part_of_rank(rows, epoch)
+        cut = portions(self.tokens, rows, TOKENS_AT_ONCE[self.runtime.device])
+        masked = [self.masking.masked(self.tokens, some, self.seed, epoch) for some in cut]
         return masked, sum(cells.n_hidden for cells in masked)
+
+    def _part_of_rank(self, rows: Rows, epoch: int) -> tuple[list[MaskedCells], int]:
+        """The same for one of several ranks: always one portion, since ranks exchange gradients after each.
+
+        Masks follow from the keys, so every rank knows without asking how many tokens are hidden in the whole batch.
+        """
+        n_hidden = self.masking.masked(self.tokens, rows, self.seed, epoch).n_hidden
+        own = rows[self.optimiser.rank :: self.optimiser.n_ranks]
+        if own.size:
+            return [self.masking.masked(self.tokens, own, self.seed, epoch)], n_hidden
+        spare = self.masking.masked(self.tokens, rows[:1], self.seed, epoch)
+        return [replace(spare, labels=np.full_like(spare.labels, IGNORED))], n_hidden
 
     def _recent_loss(self) -> float:
         """Mean loss of the steps since the last evaluation; raises where it is not finite."""
