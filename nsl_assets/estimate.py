@@ -39,6 +39,8 @@ class ModelCost:
     """Whether the time comes from earlier runs, rather than from a formula."""
     device: str
     """Where it trains: "cpu" or "gpu"."""
+    cores: int
+    """Cores of one worker."""
     n_workers: int
     """Workers that this machine has room for at a time."""
     memory_mib: float
@@ -109,7 +111,10 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
     left = [cell for cell in cells if not is_measured(cell_hashes(study, cell), platform.artifacts)]
     costs = {n_cells: estimate_cost(study.models[model], n_cells, size.n_genes) for n_cells in study.sizes_of(model)}
     fixed_s = START_UP_S + _probing_seconds(study, size.n_probe)
-    seconds = [recorded.get((task, model, cell.n_cells), fixed_s + costs[cell.n_cells].seconds) for cell in left]
+    # A record speaks for the present settings only where one of its cells is stored under their hashes.
+    stored_sizes = {cell.n_cells for cell in set(cells).difference(left)}
+    known = {n_cells: recorded[task, model, n_cells] for n_cells in stored_sizes if (task, model, n_cells) in recorded}
+    seconds = [known.get(cell.n_cells, fixed_s + costs[cell.n_cells].seconds) for cell in left]
     kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models == "all" else []
     largest = max(costs.values(), key=lambda cost: cost.memory_mib)
     needs = JobMaker(study, platform.machine, platform.storage).need(model, largest)
@@ -119,8 +124,9 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
         n_grid_cells=len(cells),
         n_left=len(left),
         seconds_a_cell=sum(seconds) / len(seconds) if seconds else 0.0,
-        is_recorded=any((task, model, cell.n_cells) in recorded for cell in left),
+        is_recorded=any(cell.n_cells in known for cell in left),
         device="gpu" if needs.n_gpus else "cpu",
+        cores=needs.cores,
         n_workers=_n_workers(needs, platform),
         memory_mib=needs.memory_mib,
         disk_mib=sum(kept_mib),

@@ -11,7 +11,7 @@ from nsl_assets.models import Cost, devices_wanted, estimate_cost
 from nsl_assets.study import GridCell, Machine, Study
 from nsl_assets.worker import WorkerOrder, WorkerRuntime, preload
 from nsl_resources.dispatch import Failure, Message, Report, WorkerJob
-from nsl_resources.gpu import Need, gpu_devices
+from nsl_resources.gpu import Device, Need, gpu_devices
 
 PROBING_MIB = 450
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
@@ -61,12 +61,17 @@ class JobMaker:
 
     def _can_use_gpus(self, cost: Cost, n_devices: int) -> bool:
         """Whether so many GPUs of this machine could ever hold the model; where not, the CPU trains it."""
-        large_enough = [mib for mib in self._gpu_budgets_mib if mib >= cost.device_memory_mib]
+        large_enough = [
+            gpu
+            for gpu in self._gpus
+            # CUDA shows a process only one partition (MIG) of a GPU.
+            if gpu.budget_mib >= cost.device_memory_mib and (n_devices == 1 or not gpu.is_partition)
+        ]
         return cost.device_memory_mib > 0 and len(large_enough) >= n_devices
 
     @cached_property
-    def _gpu_budgets_mib(self) -> tuple[int, ...]:
-        return tuple(gpu.budget_mib for gpu in gpu_devices()) if self.machine.device == "auto" else ()
+    def _gpus(self) -> tuple[Device, ...]:
+        return tuple(gpu_devices()) if self.machine.device == "auto" else ()
 
 
 def failure_text(message: Message, job: WorkerJob) -> str | None:
@@ -84,7 +89,8 @@ def failure_text(message: Message, job: WorkerJob) -> str | None:
 def _out_of_memory_text(job: WorkerJob, error: str) -> str:
     """What a worker that ran out of memory is reported with."""
     reserved = f"{job.memory_mib:,} MiB of memory" + f", {job.gpu_memory_mib:,} MiB of a GPU" * (job.n_gpus > 0)
+    details = (error.strip().splitlines() or ["no details"])[0]
     return (
-        f"out of memory ({error.strip().splitlines()[0]}); {reserved} were reserved. Lower the batch size or the"
-        " training size of this model, or give [machine] less to do at a time."
+        f"out of memory ({details}); {reserved} were reserved. Lower the batch size or the training size of this model,"
+        " or give [machine] less to do at a time."
     )

@@ -26,7 +26,7 @@ from nsl_resources.admission.needs import (
     Request,
 )
 from nsl_resources.admission.node import NodeProbe, node_probe
-from nsl_resources.admission.nvml import NvmlProbe, gpu_devices, gpu_memory_mib_available
+from nsl_resources.admission.nvml import NvmlProbe, gpu_devices
 from nsl_resources.admission.policy import Ageing, Decision, decide
 from nsl_resources.admission.rooms import Room
 from nsl_resources.admission.storage import default_ledger_path
@@ -54,7 +54,6 @@ __all__ = [
     "decide",
     "default_ledger_path",
     "gpu_devices",
-    "gpu_memory_mib_available",
     "host_budget",
     "node_probe",
 ]

@@ -69,6 +69,7 @@ def test_failures_are_told_in_words_and_other_messages_are_none(monkeypatch: pyt
     told = failure_text(Report({"out_of_memory": "CUDA out of memory.\nmore"}), job)
     assert told is not None
     assert "CUDA out of memory." in told and "3,001 MiB of a GPU" in told and "more" not in told
+    assert "no details" in str(failure_text(Report({"out_of_memory": ""}), job))
     assert failure_text(Report({"step": "training"}), job) is None
     assert failure_text(Log("INFO", "waiting"), job) is None
     assert Custom(class_path="x.py:X").devices_wanted() == 1

@@ -51,12 +51,18 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
     """Name and content of the study. InputError with every problem of the file, StudyError for a wrong option."""
     name, task = study_name(request), _task(request)
     template = _template(project.study(request.template)) if request.template else PLAIN
+    models = _models(request, template["models"])
     asked = {
         "protocol": request.protocol,
         "n_seeds": request.n_seeds,
-        "models": _models(request, template["models"]),
+        "models": models,
         "noise": request.n_levels and _noise(request.n_levels),
     }
+    if request.budget and not any(has_budget(model["kind"]) for model in models.values()):
+        raise StudyError(
+            f"--budget {request.budget} is about scvi and geneformer; the models are {', '.join(models)}. Name"
+            " one of them with --models, or leave --budget out."
+        )
     content = {
         "description": f"{request.h5ad.name}, about {request.auxiliary}",
         **template,
@@ -77,7 +83,9 @@ def _template(study: Study) -> dict[str, Any]:
     content = study.model_dump(
         mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks"}
     )
-    return content | {"models": {name: one for name, one in content["models"].items() if one["kind"] != "oracle"}}
+    return content | {
+        "models": {name: one for name, one in content["models"].items() if one["kind"] not in OF_THE_DATA}
+    }
 
 
 def _noise(n_levels: int) -> dict[str, Any]:
@@ -94,6 +102,8 @@ def _with_budget(model: Mapping[str, Any], budget: str | None) -> dict[str, Any]
     return {**model, "budget": budget} if budget and has_budget(model["kind"]) else dict(model)
 
 
+OF_THE_DATA: Final = ("oracle", "embeddings")
+"""Kinds of models that a template does not pass on: they belong to its own cells."""
 PLAIN: Final[Mapping[str, Any]] = {
     "sizes": [SMALLEST_SIZE],
     "n_seeds": 3,

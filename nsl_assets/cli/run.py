@@ -23,6 +23,7 @@ HEADER = f"""{MADE_BY}, which writes it anew: to edit it, copy it under another 
 Lines that are commented out are defaults."""
 SLOW_CELL_S = 600.0
 """From this time for one cell of the grid on, a smaller budget is pointed out."""
+FORMULA = {"cpu": "formula", "gpu": "formula of a CPU"}
 DISK_RESERVE_MIB = 200
 """Left free beside what the study will need."""
 
@@ -50,6 +51,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
         _require_storage()
     project = load_project()
     cost = _checked_cost(name, project)
+    _require_time(cost, project)
     _require_disk(cost)
     progress = Progress.on_stderr()
     _announce(name, project.study(name), cost, progress)
@@ -99,17 +101,33 @@ def _checked_cost(name: str, project: Project) -> StudyCost:
     for task, settings in study.tasks.items():
         require_enough_cells(study, task, outline(settings).n_train_pool)
     cost = study_cost(name, study, platform_of(project))
-    _require_memory(cost, project)
+    _require_room(cost, project)
     return cost
 
 
-def _require_memory(cost: StudyCost, project: Project) -> None:
+def _require_room(cost: StudyCost, project: Project) -> None:
     budget = host_budget(project.machine.memory_mib, project.machine.cores)
     for model in cost.models:
         if model.n_left and model.memory_mib > budget.memory_mib:
             raise InputError(
                 f"a worker of model '{model.model}' is expected to need {model.memory_mib:,.0f} MiB; workers may use"
                 f" {budget.memory_mib:,} MiB here. Lower the training sizes, or raise memory_mib of [machine]."
+            )
+        if model.n_left and model.cores > budget.cores:
+            raise InputError(
+                f"a worker of model '{model.model}' takes {model.cores} cores; workers may use {budget.cores} here."
+                " Lower worker_threads of [machine] or n_devices of the model."
+            )
+
+
+def _require_time(cost: StudyCost, project: Project) -> None:
+    for model in cost.models:
+        if model.n_left and model.device == "cpu" and model.seconds_a_cell > project.machine.worker_timeout_s:
+            raise InputError(
+                f"one cell of the grid of model '{model.model}' is expected to take {duration(model.seconds_a_cell)} on"
+                f" this CPU; a worker is stopped after {duration(project.machine.worker_timeout_s)}. Take the budget"
+                " `quick` (--budget quick, or in the study), a machine with a GPU, or raise worker_timeout_s of"
+                " [machine]."
             )
 
 
@@ -167,7 +185,7 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
             "grid cells": model.n_grid_cells,
             "left": model.n_left,
             "s a cell": model.seconds_a_cell,
-            "known from": "earlier runs" if model.is_recorded else "formula",
+            "known from": "earlier runs" if model.is_recorded else FORMULA[model.device],
             "on": model.device,
             "workers": model.n_workers,
             "MiB a worker": model.memory_mib,

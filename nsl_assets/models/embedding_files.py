@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsl_assets.errors import InputError
+from nsl_assets.files import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +40,7 @@ class Source:
         """Hash of the file's bytes. Raises InputError where there is no such file."""
         if not self.path.is_file():
             raise InputError(f"There is no file {self.path} (looked for in {Path.cwd()}). Correct its path.")
-        status = self.path.stat()
-        return _sha256(self.path.resolve(), status.st_size, status.st_mtime_ns)
+        return file_sha256(self.path.resolve())
 
 
 @dataclass(frozen=True)
@@ -149,9 +147,3 @@ def _read_h5ad(source: Source) -> NamedRows:
     if isinstance(element, pd.DataFrame):
         return NamedRows(element.to_numpy(), names)
     return NamedRows(element.toarray() if hasattr(element, "toarray") else np.asarray(element), names)
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001 - part of the cache's key
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 from pydantic import model_validator
 
 from nsl_assets.errors import InputError
+from nsl_assets.files import file_sha256
 from nsl_assets.models.protocol import ModelKind
 
 PAPER_EPOCHS: Final = 10_000_000
@@ -20,9 +21,11 @@ class NeuralKind(ModelKind):
 
     BUDGETS: ClassVar[dict[str, dict[str, Any]]]
     """For each budget the fields in which it differs from the paper's."""
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("budget", "checkpoint", "n_devices")
+    FROZEN_IDENTITY: ClassVar[tuple[str, ...]] = ("kind", "is_frozen")
+    """Fields that decide the embeddings of a frozen checkpoint; the others are about training."""
+    NOT_IDENTITY: ClassVar[tuple[str, ...]] = ("budget", "checkpoint", "n_devices", "min_shared_genes")
     """Fields that decide no number themselves: a budget acts through the fields it sets, a checkpoint through its
-    content, the number of devices through the speed alone."""
+    content, the number of devices through the speed alone, and the least share of genes by refusing."""
 
     budget: Literal["paper", "quick"] = "paper"
     """"paper": the published training. "quick": for a CPU, fewer steps and shorter sequences; fields that stand
@@ -52,6 +55,8 @@ class NeuralKind(ModelKind):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide numbers."""
+        if self.is_frozen:
+            return self.model_dump(mode="json", include=set(self.FROZEN_IDENTITY))
         return self.model_dump(mode="json", exclude=set(self.NOT_IDENTITY))
 
     def content(self, level: float | None) -> dict[str, Any]:  # noqa: ARG002 - one checkpoint for all levels
@@ -72,7 +77,5 @@ def folder_hash(folder: Path) -> str:
         raise InputError(f"the checkpoint {folder} {found}: name the folder that a pretrained model was saved into.")
     digest = hashlib.sha256()
     for path in files:
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\0".encode())
     return digest.hexdigest()

@@ -77,7 +77,8 @@ def _say_nothing(_: str) -> None:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a model may use while it trains and embeds. It decides how fast, never what is computed."""
+    """What a model may use while it trains and embeds. Numbers differ by rounding; it is recorded, not part of the
+    identity."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     """Kind of device. A worker sees only the GPUs that it was granted."""

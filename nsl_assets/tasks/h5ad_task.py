@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,26 +19,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
     from nsl_assets.tasks.matrix import Matrix
-
-_READ_BYTES = 8 * 1024 * 1024
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, remembered while size and time of change stay the same."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=32)
-def _sha256(path: Path, _size: int, _changed_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def kept_cells(cell_names: npt.NDArray[Any], settings: H5adTask) -> npt.NDArray[np.bool_]:

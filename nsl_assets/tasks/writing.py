@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from nsl_assets.errors import InputError
+from nsl_assets.files import file_sha256
 from nsl_assets.tasks.count_writing import CHUNK_ENTRIES, write_counts
 from nsl_assets.tasks.h5ad import H5adFile, open_h5ad
 from nsl_assets.tasks.h5ad_task import (
     check_names,
     count_blocks,
-    file_sha256,
     kept_cells,
     read_groups,
     read_h5ad_auxiliary,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from dagster_pipes import open_dagster_pipes
 
 from nsl_assets.errors import NslError
-from nsl_assets.worker.memory import is_out_of_memory
+from nsl_assets.memory import is_out_of_memory
 from nsl_assets.worker.order import WorkerOrder
 from nsl_assets.worker.work import CellWork
 from nsl_resources.artifacts import Artifacts
@@ -28,10 +28,10 @@ def main() -> int:
         except NslError as error:
             pipes.report_custom_message({"failure": str(error)})
             return 1
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, OSError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            pipes.report_custom_message({"out_of_memory": str(error)})
+            pipes.report_custom_message({"out_of_memory": str(error) or type(error).__name__})
             return OUT_OF_MEMORY_EXIT_CODE
     return 0
 

@@ -27,11 +27,6 @@ def gpu_devices() -> tuple[Device, ...]:
     return tuple(NvmlProbe().devices())
 
 
-def gpu_memory_mib_available() -> int:
-    """The most that one worker can get of one GPU, in MiB; 0 without a GPU."""
-    return max((device.budget_mib for device in gpu_devices()), default=0)
-
-
 def gpu_headroom_mib(total_mib: int) -> int:
     """Memory that stays free for what nobody predicts: 1 in 40, at least 512 MiB, at most a quarter."""
     return min(max(total_mib // 40, 512), total_mib // 4)

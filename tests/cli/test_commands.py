@@ -158,6 +158,34 @@ def test_a_study_is_a_template_for_a_file(nsl: Nsl, small_h5ad: Path, tmp_path: 
     assert (content["n_seeds"], content["sizes"], name) == (1, [20, 240], "cells_age_grid")
 
 
+def test_a_budget_is_for_models_that_have_one(nsl: Nsl, small_h5ad: Path):
+    options = ["--h5ad", small_h5ad, "--auxiliary", "obs:age", "--budget", "quick"]
+    code, _, err = nsl("plan", *options)
+    assert code == 1
+    assert "scvi and geneformer" in err
+    _, content = derive(Request(small_h5ad, "obs:age", models=("pca", "scvi"), budget="quick"), load_project())
+    assert content["models"] == {"pca": {"kind": "pca"}, "scvi": {"kind": "scvi", "budget": "quick"}}
+
+
+def test_a_budget_that_no_worker_can_finish_is_priced_but_not_run(nsl: Nsl, small_h5ad: Path, storage: Path):
+    options = ["--h5ad", small_h5ad, "--auxiliary", "obs:age", "--models", "geneformer", "--seeds", 1]
+    code, out, err = nsl("plan", *options)
+    assert code == 0, err
+    assert "--budget quick" in out
+    (storage.parent / "dagster_project.toml").write_text("[machine]\nworker_timeout_s = 60.0\n")
+    code, _, err = nsl("run", *options)
+    assert code == 1
+    assert "quick" in err and "worker_timeout_s" in err
+    assert not (storage / "artifacts" / "model").exists()
+
+
+def test_a_worker_that_takes_more_cores_than_there_are_is_refused(nsl: Nsl, small_h5ad: Path, tmp_path: Path):
+    (tmp_path / "dagster_project.toml").write_text("[machine]\nworker_threads = 2\ncores = 1\n")
+    code, _, err = nsl("plan", "--h5ad", small_h5ad, "--auxiliary", "obs:age")
+    assert code == 1
+    assert "worker_threads" in err
+
+
 def test_init_writes_a_study_that_loads(nsl: Nsl, small_h5ad: Path, storage: Path):
     code, out, _ = nsl("init", small_h5ad, "--auxiliary", "obsm:protein", "--sizes", 2, "--json")
     assert code == 0

@@ -97,21 +97,30 @@ def test_a_cell_that_fails_costs_only_itself_and_says_why(
     broken = project / "broken.py"
     broken.write_text(
         "class Broken:\n"
-        "    def fit(self, train, validation, *, seed): raise ValueError('no convergence')\n"
+        "    def __init__(self, error): self.error = MemoryError() if error == 'memory' else ValueError('no convergence')\n"
+        "    def fit(self, train, validation, *, seed): raise self.error\n"
         "    def initialise(self, train, *, seed): ...\n"
         "    def embed(self, cells): ...\n"
         "    def save(self, folder): ...\n"
         "    def load(self, folder): ...\n"
     )
     text = study_toml("deep", sizes=[150], levels=[1.0, 0.4, 0.1])
-    file.write_text(text + '[studies.deep.models.broken]\nkind = "custom"\nclass_path = "broken.py:Broken"\n')
+    for error in ("value", "memory"):
+        text += f'[studies.deep.models.{error}]\nkind = "custom"\nclass_path = "broken.py:Broken"\n'
+        text += f'settings = {{ error = "{error}" }}\n'
+    # A learning rate at which the loss is no number any more: never a result, and never a stored model.
+    text += '[studies.deep.models.scvi]\nkind = "scvi"\nbudget = "quick"\nlearning_rate = 1e30\n'
+    file.write_text(text)
     init_instance()
     failures = execute_study("deep", load_project(), Progress())
-    assert len(failures) == 1
-    assert "no convergence" in failures[0]
+    assert len(failures) == 3
     results = Results(storage)
-    failed = results.query("select * from run where status = 'failed'")
-    assert len(failed) == 3
-    assert all("no convergence" in row["reason"] for row in failed)
-    assert results.query("select distinct model from measurement") == [{"model": "random_projection"}]
+    said = {"value": "no convergence", "memory": "out of memory (MemoryError)", "scvi": "nothing of it is stored"}
+    for model, words in said.items():
+        failed = results.query(f"select * from run where status = 'failed' and model = '{model}'")
+        assert len(failed) == 3
+        assert all(words in row["reason"] for row in failed), failed
+        assert any(words in failure for failure in failures)
+    assert results.query("select distinct model from measurement where is_trained") == [{"model": "random_projection"}]
+    assert len(list((storage / "artifacts" / "model").glob("[!.]*"))) == 3
     assert results.row_counts()["noise_law"] == 1

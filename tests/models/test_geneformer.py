@@ -254,6 +254,11 @@ def test_all_training_cells_empty_is_an_error(make_cells, tmp_path):
         model_of(tmp_path).fit(cells, cells, seed=0)
 
 
+def test_nothing_to_stop_the_published_training_is_an_error(cells, tmp_path):
+    with pytest.raises(MeasurementError, match=r"none of the 1 validation cells has a count.*set max_steps"):
+        model_of(tmp_path, max_steps=None).fit(cells, chosen(cells, slice(0, 1)), seed=0)
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(cells, tmp_path):
     model = model_of(tmp_path, learning_rate=1e30, warmup_steps=0, max_gradient_norm=1e30)
     with pytest.raises(MeasurementError, match=r"loss became (nan|inf) at step .* \(learning rate 1e\+30\)"):
@@ -287,7 +292,7 @@ def test_scratch_files_are_removed(fitted, cells, tmp_path):
 
 def test_settings():
     quick = Geneformer(budget="quick")
-    assert quick.max_steps and quick.max_length < 512 and quick.n_layers == 3
+    assert quick.max_steps and quick.max_length < 512
     assert Geneformer(budget="quick", max_steps=7).max_steps == 7
     assert Geneformer(n_devices=2).devices_wanted() == 2
     assert Geneformer(n_devices=2).identity() == Geneformer().identity() != quick.identity()

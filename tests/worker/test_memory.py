@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nsl_assets.worker.memory import is_out_of_memory
+from nsl_assets.memory import is_out_of_memory
 
 HUGE = 1 << 50
 
@@ -20,6 +20,15 @@ def test_the_error_of_a_gpu_is_known():
     assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("memory")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), OSError(12, "mmap")]
+)
+def test_errors_of_libraries_and_of_the_system_are_known(error):
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "disk full"), RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ValueError("memory")]
+)
 def test_other_errors_are_not(error):
     assert not is_out_of_memory(error)

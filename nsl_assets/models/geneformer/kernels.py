@@ -22,7 +22,7 @@ Words = npt.NDArray[np.uint64]
 
 _LOW: Final = U64(0xFFFFFFFF)
 _32: Final = U64(32)
-_BUCKET_SHIFT: Final = U64(49)  # 64 buckets for each doubling of the score
+_BUCKET_SHIFT: Final = np.uint32(17)  # 64 buckets for each doubling of the score
 _N_BUCKETS: Final = 1 << 15
 _FEW: Final = 24  # keys that insertion sorts fastest
 _INCREMENT, _FACTOR_1, _FACTOR_2 = U64(0x9E3779B97F4A7C15), U64(0xBF58476D1CE4E5B9), U64(0x94D049BB133111EB)
@@ -75,54 +75,75 @@ def rank_rows(
     longest = 0
     for row in range(lengths.size):
         longest = max(longest, starts[row + 1] - starts[row])
-    keys, chosen = np.empty(longest, np.uint64), np.empty(longest, np.uint64)
-    scores = np.empty(longest, np.float32)
-    bits = scores.view(np.uint32)
+    buffers = np.empty(longest, np.uint32), np.empty(longest, np.int64), np.empty(longest, np.uint64)
     buckets = np.zeros(_N_BUCKETS, np.int64)
     n_ranked = 0
     for row in range(lengths.size):
-        begin, n = starts[row], starts[row + 1] - starts[row]
-        for i in range(n):
-            scores[i] = np.float32(counts[begin + i] * inverse_medians[genes[begin + i]])
-        n_keys = U64(0)
-        for i in range(n):
-            keys[n_keys] = U64(bits[i]) << _32 | (_LOW - U64(tokens[genes[begin + i]]))
-            n_keys += U64(scores[i] > 0)
-        n_top = _largest(keys[:n_keys], limit, buckets, chosen)
-        for i in range(n_top):
-            ranked[n_ranked + i] = np.uint32(_LOW - (chosen[i] & _LOW))
-        n_ranked += n_top
-        lengths[row] = n_top
+        entries = slice(starts[row], starts[row + 1])
+        bits = buffers[0][: starts[row + 1] - starts[row]]
+        _score(counts[entries], genes[entries], inverse_medians, bits.view(np.float32))
+        lengths[row] = _rank(bits, genes[entries], tokens, limit, buckets, buffers[1], buffers[2])
+        for i in range(lengths[row]):
+            ranked[n_ranked + i] = np.uint32(_LOW - (buffers[2][i] & _LOW))
+        n_ranked += lengths[row]
     return n_ranked
 
 
 @compiled
-def _largest(keys: Words, limit: int, buckets: npt.NDArray[np.int64], chosen: Words) -> int:
-    """Put the largest keys in falling order to the front of ``chosen``; ``buckets`` is zeros before and after."""
-    if keys.size == 0:
-        return 0
-    lowest, highest = U64(_N_BUCKETS), U64(0)
-    for key in keys:
-        bucket = key >> _BUCKET_SHIFT
-        buckets[bucket] += 1
-        lowest, highest = min(lowest, bucket), max(highest, bucket)
-    last, n_chosen = highest + U64(1), 0
-    while last > lowest and n_chosen < limit:  # from here on a bucket holds where its keys begin
-        last -= U64(1)
-        n_here = buckets[last]
-        buckets[last] = n_chosen
+def _score(
+    counts: npt.NDArray[np.uint32],
+    genes: npt.NDArray[np.int32],
+    inverse_medians: npt.NDArray[np.float64],
+    scores: npt.NDArray[np.float32],
+) -> None:
+    """count / median of each entry; alone in its loop, so that it vectorises."""
+    for i in range(counts.size):
+        scores[i] = np.float32(counts[i] * inverse_medians[np.uint32(genes[i])])
+
+
+@compiled
+def _rank(
+    bits: npt.NDArray[np.uint32],
+    genes: npt.NDArray[np.int32],
+    tokens: npt.NDArray[np.uint32],
+    limit: int,
+    buckets: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    chosen: Words,
+) -> int:
+    """Put score and token of the highest scores, falling, to the front of ``chosen``; returns how many they are.
+
+    Positive floats are ordered as their bits are. Scores fall into buckets by their first bits; the buckets that
+    hold the highest ones are sorted each. ``buckets`` is zeros before and after; scores of 0 are left out.
+    """
+    highest, lowest = 0, _N_BUCKETS
+    for i in range(bits.size):
+        bucket = int(bits[i] >> _BUCKET_SHIFT)
+        buckets[np.uint32(bucket)] += 1
+        highest, lowest = max(highest, bucket), min(lowest, bucket)
+    cutoff, n_chosen = highest + 1, 0
+    while cutoff > max(lowest, 1) and n_chosen < limit:  # from here on a bucket holds where its scores begin
+        cutoff -= 1
+        n_here = buckets[np.uint32(cutoff)]
+        buckets[np.uint32(cutoff)] = n_chosen
         n_chosen += n_here
-    for key in keys:
-        bucket = key >> _BUCKET_SHIFT
-        if bucket >= last:
-            chosen[buckets[bucket]] = key
-            buckets[bucket] += 1
+    n_places = U64(0)
+    for i in range(bits.size):  # without a branch to mispredict
+        places[n_places] = i
+        n_places += U64(int(bits[i] >> _BUCKET_SHIFT) >= cutoff)
+    for k in range(n_chosen):
+        place = U64(places[k])
+        bucket_of_place = bits[place] >> _BUCKET_SHIFT
+        chosen[U64(buckets[bucket_of_place])] = U64(bits[place]) << _32 | (_LOW - U64(tokens[np.uint32(genes[place])]))
+        buckets[bucket_of_place] += 1
     begin = 0
-    for step in range(highest - last + U64(1)):
-        end = buckets[highest - U64(step)]
-        _sort_falling(chosen[begin:end])
-        begin = end
-    buckets[int(lowest) : int(highest) + 1] = 0
+    for bucket in range(highest, cutoff - 1, -1):
+        end = buckets[np.uint32(bucket)]
+        if end - begin > 1:
+            _sort_falling(chosen[begin:end])
+        begin = max(begin, end)
+    for bucket in range(lowest, highest + 1):
+        buckets[np.uint32(bucket)] = 0
     return min(n_chosen, limit)
 
 

@@ -64,7 +64,7 @@ class GeneformerModel:
         parameters = self._initial(train, lambda: gene_medians(stored), seed)
         with self._token_files() as write:
             tokens, held_out = write(stored, parameters), write(in_storage_order(validation)[0], parameters)
-            require_tokens(tokens)
+            require_tokens(tokens, held_out, self.settings)
             parameters, history = self._train(parameters, tokens, held_out, seed)
             notes = training_notes(tokens, held_out, history, self.settings)
         self._parameters = parameters
@@ -171,10 +171,16 @@ class GeneformerModel:
         return self._parameters
 
 
-def require_tokens(tokens: TokenRows) -> None:
-    """Raise MeasurementError where no training cell has a gene with a token."""
+def require_tokens(tokens: TokenRows, validation: TokenRows, settings: Geneformer) -> None:
+    """Raise MeasurementError where no cell has a gene with a token, or where nothing would end the training."""
     if tokens.nonempty().size == 0:
         raise MeasurementError(
             f"none of the {tokens.keys.size} training cells has a count at this noise level: there is nothing to"
             " train on. Raise the lowest noise level, or train on more cells."
+        )
+    if validation.nonempty().size == 0 and settings.max_steps is None and not settings.is_frozen:
+        raise MeasurementError(
+            f"none of the {validation.keys.size} validation cells has a count at this noise level: without early"
+            " stopping the published budget is ten thousand passes or more. Raise validation_fraction or the lowest"
+            " noise level, or set max_steps."
         )

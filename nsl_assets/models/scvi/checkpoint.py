@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nsl_assets.errors import InputError
+from nsl_assets.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from scvi.model import SCVI
@@ -79,6 +80,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         content = _read_inert(folder / MODEL_FILE)
         return _described(folder, content)
     except (OSError, UnpicklingError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"the checkpoint {folder} cannot be read as a scVI model ({type(error).__name__}: {str(error)[:300]}). "
             "A folder is needed that scvi.model.SCVI.save of scvi-tools 1.0 or newer wrote."

@@ -35,7 +35,6 @@ class Scvi(NeuralKind):
         "paper": {},
         "quick": {"learning_rate": 4e-3, "batch_size": 128, "early_stopping_patience": 3, "max_epochs": 15},
     }
-    NOT_IDENTITY: ClassVar[tuple[str, ...]] = (*NeuralKind.NOT_IDENTITY, "min_shared_genes")
 
     kind: Literal["scvi"] = "scvi"
     """Name of this kind of model."""
