@@ -97,7 +97,8 @@ def test_a_cell_that_fails_costs_only_itself_and_says_why(
     broken = project / "broken.py"
     broken.write_text(
         "class Broken:\n"
-        "    def __init__(self, error): self.error = MemoryError() if error == 'memory' else ValueError('no convergence')\n"
+        "    def __init__(self, error):\n"
+        "        self.error = MemoryError() if error == 'memory' else ValueError('no convergence')\n"
         "    def fit(self, train, validation, *, seed): raise self.error\n"
         "    def initialise(self, train, *, seed): ...\n"
         "    def embed(self, cells): ...\n"
