@@ -37,7 +37,6 @@ def fitted(cells, scratch, n_devices, **settings):
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_process_does(cells, tmp_path, capfd):
-    # 240 cells with tokens make 15 batches of 16; the second epoch begins again. One batch of 225 in 16 has one cell.
     one, report, _ = fitted(cells, tmp_path, 1)
     several, ranks, said = fitted(cells, tmp_path, 2)
     assert (ranks.steps, ranks.stop_reason, ranks.n_devices) == (20, "all steps", 2)

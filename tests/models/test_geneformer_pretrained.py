@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from nsl_assets.errors import InputError
-from nsl_assets.models import Geneformer, Runtime, create, model_identity, needs_training
+from nsl_assets.models import Geneformer, Runtime, create, depends_on_size, model_identity, needs_training
 from nsl_assets.models.geneformer.medians import gene_medians
 from nsl_assets.models.geneformer.vocabulary import Vocabulary
 
@@ -71,6 +71,27 @@ def test_frozen_embeds_as_transformers_does(checkpoint, cells, counts, tmp_path)
     medians = {str(n): m for n, m in zip(cells.gene_names, gene_medians(cells), strict=True) if m > 0}
     expected = by_hand(checkpoint, cells, counts, rows=[0, 1, 50, 299], medians=medians, max_length=50)
     np.testing.assert_allclose(model.embed(cells)[[0, 1, 50, 299]], expected, atol=1e-5)
+
+
+def test_a_config_that_asks_for_another_attention_gives_the_same_embeddings(checkpoint, cells, tmp_path):
+    expected = model_of(checkpoint, tmp_path, is_frozen=True)
+    expected.fit(cells, cells, seed=0)
+    config = json.loads((checkpoint / "config.json").read_text())
+    for name in ("attn_implementation", "_attn_implementation"):
+        (checkpoint / "config.json").write_text(json.dumps(config | {name: "eager"}))
+        model = model_of(checkpoint, tmp_path, is_frozen=True)
+        model.fit(cells, cells, seed=0)
+        np.testing.assert_array_equal(model.embed(cells), expected.embed(cells))
+
+
+def test_a_frozen_checkpoint_depends_on_training_cells_only_where_it_has_no_medians(checkpoint):
+    frozen = Geneformer(checkpoint=str(checkpoint), is_frozen=True)
+    assert depends_on_size(frozen)
+    (checkpoint / "gene_medians.json").write_text(json.dumps({NAMES[0]: 2.0}))
+    assert not depends_on_size(frozen)
+    assert depends_on_size(Geneformer(checkpoint=str(checkpoint)))
+    # What is about training decides nothing of a frozen one.
+    assert frozen.identity() == Geneformer(checkpoint=str(checkpoint), is_frozen=True, learning_rate=0.5).identity()
 
 
 def test_medians_of_the_checkpoint_come_first(cells, counts, tmp_path):

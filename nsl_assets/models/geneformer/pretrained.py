@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from transformers import BertConfig, BertForMaskedLM
 
 from nsl_assets.errors import InputError
-from nsl_assets.models.geneformer.checkpoint import MEDIANS, TOKENS, Parameters, without_progress_bars
+from nsl_assets.memory import is_out_of_memory
+from nsl_assets.models.geneformer.checkpoint import ATTENTION, MEDIANS, TOKENS, Parameters, without_chatter
 from nsl_assets.models.geneformer.genes import require_known_genes
 from nsl_assets.models.geneformer.network import on_device
 from nsl_assets.models.geneformer.vocabulary import MASK, PAD, Vocabulary
@@ -59,11 +60,17 @@ def _network(folder: Path) -> BertForMaskedLM:
     if kind != BertConfig.model_type:
         raise InputError(f"{folder / _CONFIG} describes a network of type {kind!r}; a 'bert' is needed.")
     try:
-        with without_progress_bars():
+        with without_chatter():
             loaded: Any = BertForMaskedLM.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation=ATTENTION,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"the checkpoint {folder} cannot be read ({type(error).__name__}: {error}). Save it again by"
             " `save_pretrained`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -124,6 +125,11 @@ class Geneformer(NeuralKind):
         from nsl_assets.models.geneformer.model import GeneformerModel
 
         return GeneformerModel(self, runtime)
+
+    def depends_on_size(self) -> bool:
+        """False for a frozen checkpoint that brings its own gene medians; without, those of the training cells rank."""
+        has_medians = self.checkpoint is not None and (Path(self.checkpoint) / "gene_medians.json").is_file()
+        return not (self.is_frozen and has_medians)
 
     def devices_wanted(self) -> int:
         """Devices that train one model together."""
