@@ -205,6 +205,26 @@ def test_a_cell_does_not_depend_on_the_others_but_for_rounding(fitted, cells):
     np.testing.assert_array_equal(part[1], part[3])
 
 
+def test_empty_cells_have_one_embedding_to_the_last_digit_whatever_stands_beside_them(make_cells, tmp_path):
+    counts = np.zeros((23, 30), np.uint32)
+    counts[:15] = np.random.default_rng(0).poisson(1.0, (15, 30))
+    counts[15:18, 4] = 1  # of one gene: as long as an empty cell
+    rows = make_cells(counts)
+    model = model_of(tmp_path, evaluation_batch_size=10)
+    model.initialise(rows, seed=0)
+    embedding = model.embed(rows)
+    np.testing.assert_array_equal(embedding[18:], np.repeat(embedding[18:19], 5, axis=0))
+    np.testing.assert_array_equal(model.embed(chosen(rows, [20]))[0], embedding[18])
+    assert np.abs(embedding[18] - embedding[15]).max() > 1e-3
+
+
+def test_validation_cells_without_a_hidden_token_do_not_stop_the_training(cells, tmp_path):
+    model = model_of(tmp_path, mask_fraction=1e-9, max_steps=20)
+    report = model.fit(chosen(cells, slice(0, 40)), chosen(cells, slice(40, 45)), seed=0)
+    assert (report.steps, report.losses["validation_loss"]) == (20, [])
+    assert any("no early stopping" in text for text in report.notes["departures"])
+
+
 def test_saved_and_loaded_embeds_the_same_bytes(fitted, cells, tmp_path):
     model, _ = fitted
     model.save(tmp_path / "model")
@@ -273,7 +293,8 @@ def test_few_cells_and_no_validation_are_noted(cells, tmp_path):
     assert report.steps == 4 and report.epochs == 4 and report.losses["validation_loss"] == []
     assert report.notes["departures"] == [
         "a step sees 5 cells, all there are, instead of 16",
-        "no early stopping: none of 1 validation cells has a token to be predicted",
+        "the learning rate is still rising at the end: 4 steps, 5 warm-up",
+        "no early stopping: of 1 validation cells none has a token to be predicted",
     ]
 
 

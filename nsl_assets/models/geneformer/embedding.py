@@ -46,8 +46,12 @@ def embed_cells(
         table = vocabulary.table(cells.gene_names)
         path = Path(folder) / "tokens.bin"
         tokens = write_tokens(stored, table, path, max_length=max_length, of_empty=vocabulary.mask)
-        rows = by_length(tokens, np.arange(cells.n_cells))
-        for begin in range(0, cells.n_cells, batch_size):
+        is_empty = tokens.is_lone(vocabulary.mask)
+        if is_empty.any():  # all of them alike, to the last digit
+            ids = tokens.padded(np.flatnonzero(is_empty)[:1], vocabulary.pad, vocabulary.frame)
+            embedding[order[is_empty]] = mean_states(network, vocabulary, ids, runtime)
+        rows = by_length(tokens, np.flatnonzero(~is_empty))
+        for begin in range(0, rows.size, batch_size):
             some = rows[begin : begin + batch_size]
             ids = tokens.padded(some, vocabulary.pad, vocabulary.frame)
             embedding[order[some]] = mean_states(network, vocabulary, ids, runtime)

@@ -42,8 +42,14 @@ def network_config(settings: Geneformer, n_tokens: int) -> BertConfig:
 
 
 def on_device(network: BertForMaskedLM, runtime: Runtime) -> BertForMaskedLM:
-    """The network itself, moved to where it is to be used."""
+    """The network itself, moved to where it is to be used.
+
+    Weights read from a file lie where the file has them. Products of matrices round by where a matrix begins in memory,
+    so each gets memory of its own, which begins as that of a network made here does.
+    """
     torch.nn.Module.to(network, runtime.device)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()
     return network
 
 

@@ -43,7 +43,10 @@ def _departures(n_cells: int, validation: TokenRows, history: History, settings:
         return found
     if n_cells < settings.batch_size:
         found.append(f"a step sees {n_cells} cells, all there are, instead of {settings.batch_size}")
+    planned = settings.planned_steps(n_cells)
+    if settings.warmup_steps >= planned:
+        found.append(f"the learning rate is still rising at the end: {planned} steps, {settings.warmup_steps} warm-up")
     if not history.validation_loss:
         n_validation = validation.keys.size
-        found.append(f"no early stopping: none of {n_validation} validation cells has a token to be predicted")
+        found.append(f"no early stopping: of {n_validation} validation cells none has a token to be predicted")
     return found

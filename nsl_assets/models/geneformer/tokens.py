@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,16 @@ class TokenRows:
     starts: npt.NDArray[np.int64]
     keys: npt.NDArray[np.uint64]
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each cell, (n_cells,)."""
         return np.diff(self.starts)
+
+    def is_lone(self, token: int) -> npt.NDArray[np.bool_]:
+        """Whether a row is this one token and nothing else, (n_cells,)."""
+        is_lone: npt.NDArray[np.bool_] = self.lengths == 1
+        is_lone[is_lone] = self.tokens[self.starts[:-1][is_lone]] == token
+        return is_lone
 
     def nonempty(self) -> npt.NDArray[np.intp]:
         """Rows with at least one token, ascending."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -147,14 +146,14 @@ class Training:
         self._recent.zero_()
         self._n_recent = 0
         loss = self._validation_loss()
-        if math.isnan(loss) and self._validation_rows.size == 0:
+        if loss is None:
             return False
         require_finite(loss, "validation loss", history.steps, self.settings.learning_rate)
         history.validation_loss.append(loss)
         return self._stopping.observe(loss)
 
-    def _validation_loss(self) -> float:
-        """Mean loss over the hidden tokens of the validation cells, the same ones at each evaluation."""
+    def _validation_loss(self) -> float | None:
+        """Mean loss over the hidden tokens of the validation cells, the same ones at each evaluation; None: no such."""
         self.network.train(False)
         total, n_hidden = 0.0, 0
         size, rows = self.settings.evaluation_batch_size, self._validation_rows
@@ -166,4 +165,4 @@ class Training:
                     total += float(masked_loss(self.network, cells))
                 n_hidden += cells.n_hidden
         total, n_total = self.optimiser.total(total, n_hidden)
-        return total / n_total if n_total else math.nan
+        return total / n_total if n_total else None

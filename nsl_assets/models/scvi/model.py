@@ -69,9 +69,9 @@ class ScviModel:
         with seeded(self._runtime, "scvi", seed):
             self._begin(train.gene_names)
             train_counts, validation_counts = self._nonempty(train, seed), self._nonempty(validation, seed)
-            _check_cells_suffice(train_counts, train, validation_counts, validation)
             history = History(stop_reason="frozen")
             if self._scvi is not None:
+                _check_cells_suffice(train_counts, train, validation_counts, validation)
                 history = self._train(self._scvi, train_counts, validation_counts, seed)
         return FitReport(
             n_train_cells=train.n_cells,
