@@ -123,14 +123,10 @@ class RunRow:
     n_devices: Annotated[int | None, "Devices that trained together"] = None
     dtype: Annotated[str | None, "Number format of training: float64, float32, bfloat16"] = None
     n_threads: Annotated[int | None, "Threads that the worker was given"] = None
-    training_seconds: Annotated[float | None, "Wall time of training, maybe of an earlier attempt (s)"] = (
-        None
-    )
+    training_seconds: Annotated[float | None, "Wall time of training, maybe of an earlier attempt (s)"] = None
     steps: Annotated[int | None, "Optimiser steps; 0 for a closed form"] = None
     epochs: Annotated[float | None, "Passes over the training cells; 0 for a closed form"] = None
-    stop_reason: Annotated[str | None, "Why training stopped, e.g. early stopping, all steps"] = (
-        None
-    )
+    stop_reason: Annotated[str | None, "Why training stopped, e.g. early stopping, all steps"] = None
     n_parameters: Annotated[int | None, "Numbers that map a cell to its embedding, fitted or drawn"] = None
     losses: Annotated[JsonObject | None, "Loss curves by name, one value an epoch or evaluation"] = None
     host: Annotated[str | None, "Machine that the worker ran on"] = None
