@@ -63,6 +63,12 @@ def network_and_cells():
     return network, masking.masked(rows, np.arange(3), 0)
 
 
+def test_several_devices_cost_a_process_each():
+    one, two, three = (estimate_cost(small(n_devices=n), 500, 100).memory_mib for n in (1, 2, 3))
+    assert two > one + 2 * 1_500
+    assert three - two > 1_500
+
+
 def test_parameter_counts_are_those_of_the_paper():
     for n_genes, millions in ((25_289, 8.279), (20_729, 7.108), (483, 1.904)):
         with torch.device("meta"):
