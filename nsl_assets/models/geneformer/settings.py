@@ -159,6 +159,7 @@ class Geneformer(NeuralKind):
         counts = 0.1 * n_genes * (24 * min(n_train_cells, 4096)) + 3 * 8 * 2 * 256 * n_genes
         # The launcher and, for each device, a process with DeepSpeed (measured: 5,700 MiB in all for two on the CPU).
         ranks_mib = 800 + 1_950 * self.n_devices if self.n_devices > 1 else 0
+        fixed_mib = ranks_mib + (20 * n_parameters + counts) / _MIB
         return Cost(
             memory_mib=ranks_mib
             + 650
