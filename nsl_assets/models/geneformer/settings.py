@@ -161,10 +161,7 @@ class Geneformer(NeuralKind):
         ranks_mib = 800 + 1_950 * self.n_devices if self.n_devices > 1 else 0
         fixed_mib = ranks_mib + (20 * n_parameters + counts) / _MIB
         return Cost(
-            memory_mib=ranks_mib
-            + 650
-            + (20 * n_parameters + counts) / _MIB
-            + min(TOKENS_AT_ONCE["cpu"], batch) * of_tokens_mib,
+            memory_mib=650 + fixed_mib + min(TOKENS_AT_ONCE["cpu"], batch) * of_tokens_mib,
             seconds=8 + 200e-9 * 0.1 * n_train_cells * n_genes + operations / 55e9,
             disk_mib=4 * n_parameters / _MIB + 50 * n_genes / _MIB,
             device_memory_mib=600 + 20 * n_parameters / _MIB + min(TOKENS_AT_ONCE["cuda"], batch) * of_tokens_mib,
