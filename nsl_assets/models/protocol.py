@@ -26,7 +26,7 @@ class FitReport:
     n_train_cells: int
     """Cells that parameters were fitted to, empty ones included."""
     n_nonempty_train_cells: int = 0
-    """Of these, the cells with at least one count at this noise level."""
+    """Of these, the cells with at least one count at this noise level, of a gene that the model knows."""
     n_validation_cells: int = 0
     """Cells held out for early stopping, on top of the training cells."""
     n_parameters: int = 0
