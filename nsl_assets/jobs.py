@@ -1,10 +1,12 @@
 """One cell of the grid as a job for a dispatcher: its order, the memory that it will need, its device."""
 
+import logging
 import math
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from nsl_assets.identity import CellHashes
 from nsl_assets.models import Cost, devices_wanted, estimate_cost
@@ -13,6 +15,7 @@ from nsl_assets.worker import WorkerOrder, WorkerRuntime, preload
 from nsl_resources.dispatch import Failure, Message, Report, WorkerJob
 from nsl_resources.gpu import Device, Need, gpu_devices
 
+_LOG: Final = logging.getLogger(__name__)
 PROBING_MIB = 450
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
 
@@ -71,7 +74,22 @@ class JobMaker:
 
     @cached_property
     def _gpus(self) -> tuple[Device, ...]:
-        return tuple(gpu_devices()) if self.machine.device == "auto" else ()
+        gpus = tuple(gpu_devices()) if self.machine.device == "auto" else ()
+        if gpus and not torch_has_cuda():
+            _LOG.warning(
+                "%s GPUs are here, but the installed torch is built for the CPU alone: workers train on the CPU."
+                " Install a CUDA build of torch to use the GPUs.",
+                len(gpus),
+            )
+            return ()
+        return gpus
+
+
+def torch_has_cuda() -> bool:
+    """Whether the installed torch can use NVIDIA GPUs at all. Imports it, so ask only where there are GPUs."""
+    import torch
+
+    return torch.version.cuda is not None
 
 
 def failure_text(message: Message, job: WorkerJob) -> str | None:

@@ -25,9 +25,10 @@ HASHES = CellHashes(
 ON_GPU = {"kind": "custom", "class_path": "x.py:X", "device_memory_mib": 3000.4}
 
 
-def make(monkeypatch: pytest.MonkeyPatch, model: dict, *gpus_mib: int, **machine: object):
+def make(monkeypatch: pytest.MonkeyPatch, model: dict, *gpus_mib: int, has_cuda: bool = True, **machine: object):
     devices = [Device("gpu", f"GPU-{i}", mib + 1000, 1000, mib, 0) for i, mib in enumerate(gpus_mib)]
     monkeypatch.setattr(jobs, "gpu_devices", lambda: devices)
+    monkeypatch.setattr(jobs, "torch_has_cuda", lambda: has_cuda)
     study = {
         "sizes": [500],
         "tasks": {"cells": {"kind": "simulated_cells"}},
@@ -60,6 +61,14 @@ def test_it_runs_on_the_cpu_where_no_gpu_is_large_enough_or_wanted(monkeypatch: 
     assert (job.n_gpus, job.gpu_memory_mib) == (0, 0)
     runtime = WorkerOrder.model_validate(job.payload).runtime
     assert (runtime.device, runtime.precision) == ("cpu", "float32")
+
+
+def test_a_torch_without_cuda_trains_on_the_cpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    job = make(monkeypatch, ON_GPU, 80_000, has_cuda=False)
+    assert (job.n_gpus, WorkerOrder.model_validate(job.payload).runtime.device) == (0, "cpu")
+    assert "CUDA build of torch" in caplog.text
 
 
 def test_failures_are_told_in_words_and_other_messages_are_none(monkeypatch: pytest.MonkeyPatch):
