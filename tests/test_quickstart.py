@@ -1,6 +1,5 @@
 """The study `quickstart`: what it promises about simulated cells, whose information is known at every depth."""
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -80,5 +79,5 @@ def test_runs_record_what_training_took(rows, storage):
         assert run["dtype"] == "float32"
         assert run["steps"] > 0 and run["epochs"] > 0 and run["n_parameters"] > 100_000
         assert run["stop_reason"] in ("early stopping", "all epochs", "all steps")
-        losses = json.loads(run["losses"])
+        losses = run["losses"]
         assert min(losses["validation_loss"]) < losses["validation_loss"][0]
