@@ -108,11 +108,11 @@ class WaitingLine:
         report_s = start_s = time.monotonic()
         while not (granted := self.poll()):
             now_s = time.monotonic()
-            if timeout is not None and now_s - start_s >= timeout:
-                raise AdmissionTimeoutError(f"{self.describe(key)}. Gave up after {timeout:g} s.")
             if on_wait is not None and now_s >= report_s:
                 on_wait(self.describe(key))
                 report_s = now_s + _REPORT_EVERY_S
+            if timeout is not None and now_s - start_s >= timeout:
+                raise AdmissionTimeoutError(f"{self.describe(key)}. Gave up after {timeout:g} s.")
             self._sleep(next(pauses))
         return granted[key]
 
