@@ -8,14 +8,14 @@ file that holds a function, not of the files of the functions that it calls.
 
 from collections.abc import Callable
 from math import exp, floor, lgamma, log, log1p, pi, sqrt
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from nsl_assets.compiling import Parameters, Result, compiled
+
 U64 = np.uint64
 Words = npt.NDArray[np.uint64]
 
@@ -28,12 +28,6 @@ _TABLED: Final = 64
 _AT_ONCE: Final = 8
 _INVERSION_BELOW: Final = 10.0  # expected molecules below which the search from zero is short
 _INVERSION_LIMIT: Final = 110  # P(X > 110) < 1e-70 where fewer than 10 molecules are expected
-
-
-def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile on first use, keep the machine code on disk, and run without the interpreter's lock."""
-    result: Callable[Parameters, Result] = numba.njit(nogil=True, cache=True)(function)
-    return result
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

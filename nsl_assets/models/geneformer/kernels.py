@@ -8,15 +8,13 @@ the files of the functions that it calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from nsl_assets.compiling import compiled
+
 U64 = np.uint64
 Words = npt.NDArray[np.uint64]
 
@@ -27,12 +25,6 @@ _N_BUCKETS: Final = 1 << 15
 _FEW: Final = 24  # keys that insertion sorts fastest
 _INCREMENT, _FACTOR_1, _FACTOR_2 = U64(0x9E3779B97F4A7C15), U64(0xBF58476D1CE4E5B9), U64(0x94D049BB133111EB)
 _HIDDEN, _REPLACED = 0.8, 0.9  # of the tokens to be predicted: hidden below .8, replaced below .9, else left
-
-
-def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile on first use, keep the machine code on disk, and run without the interpreter's lock."""
-    result: Callable[Parameters, Result] = numba.njit(nogil=True, cache=True)(function)
-    return result
 
 
 @compiled
