@@ -95,6 +95,13 @@ class LatentMutualInformationSettings(Settings):
     """Standardised columns are clipped to ± this many standard deviations."""
 
 
+class KsgSettings(Settings):
+    """Nearest neighbours (Kraskov et al. 2004; Ross 2014 for classes) between the columns themselves."""
+
+    k_neighbours: int = Field(default=3, ge=1)
+    """Nearest neighbours that set the scale around each pair; more of them lower the variance, raise the bias."""
+
+
 class ProbingSettings(Settings):
     """Which estimators measure the information between representation and auxiliary signal, and how."""
 
