@@ -6,6 +6,14 @@ Curves in, fitted laws out: nothing here measures information, plans experiments
 from typing import Final
 
 from nsl_assets.laws.band import noise_law_band
+from nsl_assets.laws.bootstrap import (
+    BlockedCurve,
+    NoiseLawBootstrap,
+    block_counts,
+    block_interval,
+    blocked,
+    bootstrap_noise_laws,
+)
 from nsl_assets.laws.curve import Curve, Levels, levels_of
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
@@ -17,10 +25,16 @@ CODE_VERSION: Final = "1"
 __all__ = [
     "CODE_VERSION",
     "FLAGS",
+    "BlockedCurve",
     "Curve",
     "LawSettings",
     "Levels",
+    "NoiseLawBootstrap",
     "NoiseLawFit",
+    "block_counts",
+    "block_interval",
+    "blocked",
+    "bootstrap_noise_laws",
     "depth_for",
     "fit_noise_law",
     "levels_of",
