@@ -1,4 +1,4 @@
-"""Reading the user's embeddings and aligning them with cells: by name, or by row where there are no names."""
+"""The user's embeddings aligned with cells: by name, or by row where there are no names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from nsl_assets.errors import InputError
 from nsl_assets.files import file_sha256
+from nsl_assets.tables import Address, read_npy, read_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from nsl_assets.tasks import CountRows
 
+_SUFFIXES = (".npy", ".parquet", ".csv", ".h5ad")
 _FORMS = ".npy (one row a cell of the source file), .parquet, .csv (cell names first) or file.h5ad:obsm:KEY"
 
 
@@ -54,17 +54,23 @@ class NamedRows:
 def read_embeddings(source: Source) -> NamedRows:
     """Read one array. Raises InputError for unknown forms, missing keys and values that are not numbers."""
     source.sha256()
-    readers = {".npy": _read_npy, ".parquet": _read_parquet, ".csv": _read_csv, ".h5ad": _read_h5ad}
-    reader = readers.get(source.path.suffix)
-    if reader is None or (source.path.suffix == ".h5ad") != (source.obsm_key is not None):
+    suffix = source.path.suffix
+    if suffix not in _SUFFIXES or (suffix == ".h5ad") != (source.obsm_key is not None):
         raise InputError(f"{source} is not a form of embeddings that can be read. Give {_FORMS}.")
-    rows = reader(source)
+    rows = NamedRows(read_npy(source.path), None) if suffix == ".npy" else _read_table(source)
     if rows.values.ndim != 2 or rows.values.dtype.kind not in "fiu":
         raise InputError(
             f"{source} holds {rows.values.dtype} values of shape {rows.values.shape}; numbers of shape "
             "(n_cells, n_dimensions) are needed."
         )
     return rows
+
+
+def _read_table(source: Source) -> NamedRows:
+    address = Address(source.path, f"obsm:{source.obsm_key}" if source.obsm_key else None)
+    table = read_table(address, first_column_is_names=True)
+    table.require_numbers(address)
+    return NamedRows(table.columns.to_numpy(), table.row_names)
 
 
 def align(rows: NamedRows, cells: CountRows, n_source_cells: int, source: Source) -> npt.NDArray[np.float32]:
@@ -105,45 +111,3 @@ def _check_finite(embedding: npt.NDArray[np.float32], cells: CountRows, source: 
             f"{source} holds NaN or infinity for {bad.size} of {cells.n_cells} cells, e.g. "
             f"{cells.cell_names[bad[0]]}. Give every cell, also one without counts, a finite embedding."
         )
-
-
-def _read_npy(source: Source) -> NamedRows:
-    try:
-        return NamedRows(np.load(source.path, mmap_mode="r", allow_pickle=False), None)
-    except ValueError as error:
-        raise InputError(f"{source} cannot be read: {error}. Save a plain array with numpy.save.") from error
-
-
-def _read_parquet(source: Source) -> NamedRows:
-    import pandas as pd
-
-    table = pd.read_parquet(source.path)
-    named = table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) else table
-    return _from_table(named)
-
-
-def _read_csv(source: Source) -> NamedRows:
-    import pandas as pd
-
-    first = pd.read_csv(source.path, nrows=0).columns[0]
-    return _from_table(pd.read_csv(source.path, dtype={first: str}).set_index(first))
-
-
-def _from_table(table: pd.DataFrame) -> NamedRows:
-    return NamedRows(table.to_numpy(), table.index.to_numpy().astype(str))
-
-
-def _read_h5ad(source: Source) -> NamedRows:
-    import h5py
-    import pandas as pd
-    from anndata.io import read_elem
-
-    with h5py.File(source.path) as file:
-        keys = sorted(file["obsm"]) if "obsm" in file else []
-        if source.obsm_key not in keys:
-            raise InputError(f"{source.path} has no obsm[{source.obsm_key!r}]. Its keys: {', '.join(keys) or 'none'}.")
-        element: Any = read_elem(file["obsm"][source.obsm_key])
-        names = np.asarray(read_elem(file["obs"]).index).astype(str)
-    if isinstance(element, pd.DataFrame):
-        return NamedRows(element.to_numpy(), names)
-    return NamedRows(element.toarray() if hasattr(element, "toarray") else np.asarray(element), names)
