@@ -14,6 +14,13 @@ from nsl_assets.laws.bootstrap import (
     blocked,
     bootstrap_noise_laws,
 )
+from nsl_assets.laws.cell_number_fit import (
+    CELL_NUMBER_FLAGS,
+    CellNumberLawFit,
+    curve_over_cells,
+    fit_cell_number_law,
+)
+from nsl_assets.laws.cell_number_law import cell_number_law
 from nsl_assets.laws.curve import Curve, Levels, levels_of
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
@@ -23,9 +30,11 @@ from nsl_assets.laws.settings import LawSettings
 CODE_VERSION: Final = "1"
 
 __all__ = [
+    "CELL_NUMBER_FLAGS",
     "CODE_VERSION",
     "FLAGS",
     "BlockedCurve",
+    "CellNumberLawFit",
     "Curve",
     "LawSettings",
     "Levels",
@@ -35,7 +44,10 @@ __all__ = [
     "block_interval",
     "blocked",
     "bootstrap_noise_laws",
+    "cell_number_law",
+    "curve_over_cells",
     "depth_for",
+    "fit_cell_number_law",
     "fit_noise_law",
     "levels_of",
     "noise_law",
