@@ -108,6 +108,7 @@ def test_old_files_keep_categories_beside_the_columns(h5ad):
         ("CD3,CD4\n1,2\n3,4\n", None, {"CD3": [1, 3], "CD4": [2, 4]}),
         ("kind\nT\nB\n", None, {"kind": ["T", "B"]}),
         ('"CD3","CD4"\n"a",1,2\n"b",3,4\n', ["a", "b"], {"CD3": [1, 3], "CD4": [2, 4]}),
+        ("CD3,CD3\n1,2\n3,4\n", None, {"CD3": [1, 3], "CD3.1": [2, 4]}),
         ("\ufeffCD3,CD4\n1,2\n3,4\n", None, {"CD3": [1, 3], "CD4": [2, 4]}),
     ],
 )
@@ -133,6 +134,11 @@ def test_csv_without_a_header_is_said(tmp_path, text, names, columns):
     assert "no header" in table.note
 
 
+def test_a_blank_line_of_a_single_column_is_a_missing_value(tmp_path):
+    column = table_of(written(tmp_path, "kind\nT\n\nB\n")).columns["kind"]
+    assert column.isna().tolist() == [False, True, False]
+
+
 def test_numbered_columns_are_a_header(tmp_path):
     pd.DataFrame(VALUES).to_csv(tmp_path / "plain.csv", index=False)
     plain = table_of(tmp_path / "plain.csv")
@@ -156,6 +162,7 @@ def test_chosen_columns(tmp_path):
     assert both.columns.to_dict("list") == {"age": [1.5, 2.5], "kind": ["T", "B"]}
     assert both.row_names.tolist() == ["x", "y"]
     assert list(table_of(file, "a,b").columns) == ["a,b"]
+    assert list(table_of(file, "age,age").columns) == ["age"]
     assert table_of(file, "cell").row_names is None
     with pytest.raises(InputError, match=r"no column 'kid'\. Its columns: cell, kind"):
         table_of(file, "age,kid")

@@ -61,7 +61,7 @@ class Address:
         for name in names:
             if name not in columns:
                 raise missing(self.path, f"column {name!r}", "columns", columns)
-        return names
+        return list(dict.fromkeys(names))
 
 
 def missing(path: Path, what: str, kind: str, present: Sequence[str]) -> InputError:

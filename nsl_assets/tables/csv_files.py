@@ -23,7 +23,7 @@ def read_csv(path: Path, *, first_column_is_names: bool) -> tuple[pd.DataFrame, 
     try:
         fields = _first_line(path)
         has_header, note = (True, "") if first_column_is_names else _header(fields, path)
-        frame = _parsed(path, 0 if has_header else None)
+        frame = _parsed(path, len(fields), header=0 if has_header else None)
     except (ValueError, csv.Error) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         message = f"{path} cannot be read: {reason}. Save it as UTF-8 text, columns separated by commas."
@@ -33,16 +33,17 @@ def read_csv(path: Path, *, first_column_is_names: bool) -> tuple[pd.DataFrame, 
     return frame, note
 
 
-def _parsed(path: Path, header: int | None) -> pd.DataFrame:
+def _parsed(path: Path, n_fields: int, header: int | None) -> pd.DataFrame:
     """All columns; the first of several as text, so that names like numbers keep their zeros."""
     import pandas as pd
 
-    start = pd.read_csv(path, header=header, nrows=1)
-    if not isinstance(start.index, pd.RangeIndex):  # R leaves the header of its row names out
-        frame = pd.read_csv(path, header=header, low_memory=False).reset_index(names="")
-    else:
-        as_text = {start.columns[0]: str} if start.shape[1] > 1 else {}
-        frame = pd.read_csv(path, header=header, dtype=as_text, low_memory=False)
+    skip = n_fields > 1  # a blank line of a single column is a missing value
+    start = pd.read_csv(path, header=header, nrows=1, skip_blank_lines=skip)
+    has_unheaded_names = not isinstance(start.index, pd.RangeIndex)  # as R writes row names
+    as_text = {0: str} if n_fields > 1 and not has_unheaded_names else None
+    frame = pd.read_csv(path, header=header, dtype=as_text, skip_blank_lines=skip, low_memory=False)
+    if has_unheaded_names:
+        frame = frame.reset_index(names="")
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
