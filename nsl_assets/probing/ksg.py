@@ -1,119 +1,114 @@
-"""Mutual information by nearest neighbours (Kraskov, Stögbauer & Grassberger 2004), exact, by brute force.
+"""Mutual information by nearest neighbours: Kraskov, Stögbauer & Grassberger (2004), and Ross (2014) for classes."""
 
-Brute force over vectorised rows beats neighbour trees from about five dimensions on.
-"""
+from typing import Any
 
-from typing import Any, Final
-
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from nsl_assets.errors import MeasurementError
+from nsl_assets.probing.ksg_neighbours import Neighbours
+from nsl_assets.probing.margins import rank_normal
+from nsl_assets.probing.measurement import Measurement, Terms, standard_error_bits
+from nsl_assets.probing.pairs import Pairs
+from nsl_assets.probing.settings import KsgSettings
+from nsl_assets.randomness import generator
 
 Points = npt.NDArray[np.floating[Any]]
-Counts = npt.NDArray[np.int64]
-_TILE: Final = 2_048
-_SCAN: Final = 256
-_ROWS: Final = 8
+Rows = npt.NDArray[np.intp]
 
 
-def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> npt.NDArray[np.float64]:
+def measure_ksg(pairs: Pairs, settings: KsgSettings, seed: int) -> Measurement:
+    """Information between rank-normal columns, or with classes; ± 1.96 standard errors of its terms.
+
+    The floor is the same on shuffled pairs. Interval and floor hold sampling error, not the bias towards zero,
+    which grows with the information and with the number of columns. The only member of a class has no term.
+    """
+    order = generator("ksg floor", seed).permutation(len(pairs))
+    terms = _terms_bits(pairs, np.arange(len(pairs)), settings.k_neighbours)
+    floor_terms = _terms_bits(pairs, order, settings.k_neighbours)
+    has_term = np.isfinite(terms)
+    value = float(terms[has_term].mean())
+    group = None if pairs.group is None else pairs.group[has_term]
+    error = standard_error_bits(terms[has_term] - value, group)
+    return Measurement(
+        value_bits=value,
+        low_bits=value - 1.96 * error,
+        high_bits=value + 1.96 * error,
+        floor_bits=float(np.nanmean(floor_terms)),
+        diagnostics={
+            "standard_error_bits": error,
+            "k_neighbours": settings.k_neighbours,
+            "n_dimensions": pairs.representation.shape[1],
+            "n_columns": None if pairs.columns is None else pairs.columns.shape[1],
+            "n_lone_pairs": int((~has_term).sum()),
+        },
+    )
+
+
+def _terms_bits(pairs: Pairs, order: Rows, k: int) -> Terms:
+    """Terms (n_pairs,) of representations with the auxiliary signals in this order."""
+    x = rank_normal(pairs.representation).astype(np.float32)
+    if pairs.classes is not None:
+        return class_terms_bits(x, pairs.classes[order], k=k)
+    assert pairs.columns is not None
+    return ksg_terms_bits(x, rank_normal(pairs.columns).astype(np.float32)[order], k=k)
+
+
+def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> Terms:
     """Local terms (n_pairs,) whose mean is the estimate in bits (their equation 8, maximum norm).
 
     ``x`` (n_pairs, n_x) and ``y`` (n_pairs, n_y). Where k or more other pairs coincide with a pair in both,
     the term for mixtures of atoms and densities is used (Gao et al. 2017, with the same bias correction).
+    Raises MeasurementError for no more than k pairs, and for values that are not finite.
     """
     from scipy.special import digamma
 
-    n_pairs = len(x)
-    if n_pairs <= k:
-        raise MeasurementError(f"{n_pairs} pairs for {k} nearest neighbours: at least {k + 1} are needed.")
-    dtype = np.result_type(x, y)
-    columns = [np.ascontiguousarray(side.T, dtype=dtype) for side in (x, y)]
-    n_joint, n_x, n_y = _neighbour_counts(columns[0], columns[1], k)
-    nats = digamma(n_joint) + digamma(n_pairs) - digamma(n_x + 1) - digamma(n_y + 1)
-    terms: npt.NDArray[np.float64] = nats / np.log(2)
+    if len(x) <= k:
+        raise MeasurementError(f"{len(x)} pairs for {k} nearest neighbours: at least {k + 1} are needed.")
+    dtype = np.result_type(x, y, np.float32)
+    x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    radius, n_joint = _scale(np.hstack([x, y]), k)
+    n_x, n_y = (Neighbours(side).n_within(radius) for side in (x, y))
+    terms: Terms = (digamma(n_joint) + digamma(len(x)) - digamma(n_x) - digamma(n_y)) / np.log(2)
     return terms
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-def _distances(columns: Points, first: int, out: Points) -> None:
-    """Maximum-norm distances (n_rows, n_points) of the points from ``first`` on to all; by tiles that stay in cache."""
-    for start in range(0, out.shape[1], _TILE):
-        for row in range(len(out)):
-            tile = out[row][start : start + _TILE]
-            for dimension in range(len(columns)):
-                column, at = columns[dimension][start : start + _TILE], columns[dimension, first + row]
-                for other in range(len(tile)):
-                    distance = abs(column[other] - at)
-                    tile[other] = distance if dimension == 0 else max(distance, tile[other])
+def class_terms_bits(x: Points, classes: Rows, *, k: int = 3) -> Terms:
+    """Local terms (n_pairs,) whose mean is the estimate in bits (Ross 2014, PLoS ONE 9:e87357, maximum norm).
+
+    ``x`` (n_pairs, n_x) and class codes (n_pairs,). The k-th neighbour is sought among the members of the class,
+    in a class of k or fewer the farthest one; then all pairs that are nearer are counted. The only member of a
+    class has NaN. Atoms are treated as in `ksg_terms_bits`. Raises MeasurementError where every class has one member.
+    """
+    from scipy.special import digamma
+
+    sizes = np.bincount(classes)
+    if sizes.max() == 1:
+        message = (
+            f"each of the {len(classes)} classes has one member: neighbours within a class need at least two."
+            " Name coarser classes, or continuous columns."
+        )
+        raise MeasurementError(message)
+    x = x.astype(np.result_type(x, np.float32), copy=False)
+    radius, n_near = np.full(len(x), -1, x.dtype), np.zeros(len(x), np.int64)
+    for members in np.split(np.argsort(classes, kind="stable"), np.cumsum(sizes)[:-1]):
+        if len(members) > 1:
+            radius[members], n_near[members] = _scale(x[members], min(k, len(members) - 1))
+    n_all = Neighbours(x).n_within(radius)
+    terms, has_term = np.full(len(x), np.nan), n_near > 0
+    near, own = digamma(n_near[has_term]), digamma(sizes[classes[has_term]])
+    terms[has_term] = (near + digamma(len(x)) - digamma(n_all[has_term]) - own) / np.log(2)
+    return terms
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
-def _larger(first: Points, second: Points, out: Points) -> None:
-    for other in range(len(out)):
-        out[other] = first[other] if first[other] > second[other] else second[other]
+def _scale(points: Points, k: int) -> tuple[Points, npt.NDArray[np.int64]]:
+    """The largest number below each point's distance to its k-th neighbour, and k.
 
-
-@numba.njit(cache=True, nogil=True)
-def _count_below(values: Points, radius: float) -> Any:
-    count = np.int32(0)
-    for other in range(len(values)):
-        count += np.int32(values[other] < radius)
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_zeros(values: Points) -> int:
-    count = 0
-    for value in values:
-        if value == 0:
-            count += 1
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
-def _kth_smallest(values: Points, nearest: Points) -> Any:
-    """The k-th smallest value, k the length of the work space ``nearest``; few tiles can improve on it."""
-    nearest[:] = np.inf
-    last = len(nearest) - 1
-    for start in range(0, len(values), _SCAN):
-        tile = values[start : start + _SCAN]
-        if _count_below(tile, nearest[last]) == 0:
-            continue
-        for value in tile:
-            if value < nearest[last]:
-                place = last
-                while place > 0 and nearest[place - 1] > value:
-                    nearest[place] = nearest[place - 1]
-                    place -= 1
-                nearest[place] = value
-    return nearest[last]
-
-
-@numba.njit(cache=True, nogil=True)
-def _neighbour_counts(x: Points, y: Points, k: int) -> tuple[Counts, Counts, Counts]:
-    """Counts of each pair (joint, x, y): neighbours within the k-th joint distance, itself not counted."""
-    n_pairs = x.shape[1]
-    counts = np.zeros((3, n_pairs), dtype=np.int64)
-    x_distances, y_distances = np.empty((_ROWS, n_pairs), x.dtype), np.empty((_ROWS, n_pairs), x.dtype)
-    distance, nearest = np.empty(n_pairs, x.dtype), np.empty(k, x.dtype)
-    for first in range(0, n_pairs, _ROWS):
-        stop = min(first + _ROWS, n_pairs)
-        _distances(x, first, x_distances[: stop - first])
-        _distances(y, first, y_distances[: stop - first])
-        for row in range(first, stop):
-            x_distance, y_distance = x_distances[row - first], y_distances[row - first]
-            _larger(x_distance, y_distance, distance)
-            distance[row] = np.inf
-            radius = _kth_smallest(distance, nearest)
-            if radius > 0:
-                counts[0, row] = k
-                counts[1, row] = _count_below(x_distance, radius) - 1
-                counts[2, row] = _count_below(y_distance, radius) - 1
-            else:
-                counts[0, row] = _count_zeros(distance)
-                counts[1, row] = _count_zeros(x_distance) - 1
-                counts[2, row] = _count_zeros(y_distance) - 1
-    return counts[0], counts[1], counts[2]
+    Where k or more others coincide with a point: zero, and their number.
+    """
+    neighbours = Neighbours(points)
+    distance = neighbours.kth_distance(k)
+    n_near, is_atom = np.full(len(points), k), distance == 0
+    if is_atom.any():
+        n_near[is_atom] = neighbours.n_within(np.where(is_atom, distance, -1))[is_atom] - 1
+    return np.nextafter(distance, 0), n_near
