@@ -1,5 +1,6 @@
 """Mutual information by nearest neighbours: Kraskov, Stögbauer & Grassberger (2004), and Ross (2014) for classes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ def measure_ksg(pairs: Pairs, settings: KsgSettings, seed: int) -> Measurement:
     The floor is the same on shuffled pairs. Interval and floor hold sampling error, not the bias towards zero,
     which grows with the information and with the number of columns. The only member of a class has no term.
     """
+    x, y = _margins(pairs.representation), pairs.classes if pairs.columns is None else _margins(pairs.columns)
+    assert y is not None
+    terms_bits: Callable[..., Terms] = class_terms_bits if pairs.columns is None else ksg_terms_bits
     order = generator("ksg floor", seed).permutation(len(pairs))
-    terms = _terms_bits(pairs, np.arange(len(pairs)), settings.k_neighbours)
-    floor_terms = _terms_bits(pairs, order, settings.k_neighbours)
+    terms, floor_terms = (terms_bits(x, side, k=settings.k_neighbours) for side in (y, y[order]))
     has_term = np.isfinite(terms)
     value = float(terms[has_term].mean())
     group = None if pairs.group is None else pairs.group[has_term]
@@ -45,13 +48,8 @@ def measure_ksg(pairs: Pairs, settings: KsgSettings, seed: int) -> Measurement:
     )
 
 
-def _terms_bits(pairs: Pairs, order: Rows, k: int) -> Terms:
-    """Terms (n_pairs,) of representations with the auxiliary signals in this order."""
-    x = rank_normal(pairs.representation).astype(np.float32)
-    if pairs.classes is not None:
-        return class_terms_bits(x, pairs.classes[order], k=k)
-    assert pairs.columns is not None
-    return ksg_terms_bits(x, rank_normal(pairs.columns).astype(np.float32)[order], k=k)
+def _margins(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    return rank_normal(columns).astype(np.float32)
 
 
 def ksg_terms_bits(x: Points, y: Points, *, k: int = 3) -> Terms:
