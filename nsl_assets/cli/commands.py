@@ -1,12 +1,14 @@
 """The commands and their options. What they do is in the modules beside this one."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from nsl_assets.cli.derive import Request
+from nsl_assets.probing import EstimatorName, ProbingSettings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -154,6 +156,54 @@ def status(study: str | None, as_json: bool) -> None:
     from nsl_assets.cli.status import show_status
 
     show_status(study, as_json=as_json)
+
+
+def _device(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise click.BadParameter(f"{text!r} is none of cpu, cuda and cuda:NUMBER.")
+    return text
+
+
+def _mi_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of an estimate of mutual information."""
+    names, default = get_args(EstimatorName), ProbingSettings().headline
+    options = [
+        click.option("--estimator", "estimators", multiple=True, type=click.Choice([*names, "all"]),
+                     help=f"How to estimate; can be given several times.  [default: {default}]"),
+        click.option("--seed", default=0, show_default=True, help="Another seed draws other folds and networks."),
+        click.option("--group", help="A column of donors, embryos or clones: they stay on one side of every split."),
+        click.option("--y-kind", default="auto", show_default=True,
+                     type=click.Choice(["auto", "classes", "continuous"]),
+                     help="auto: one column of text, categories or few whole numbers is classes."),
+        click.option("--drop-missing", "is_missing_dropped", is_flag=True,
+                     help="Leave pairs out whose Y or group is unknown."),
+        click.option("--device", default="cpu", show_default=True, callback=_device,
+                     help="Where networks train: cpu, cuda or cuda:NUMBER."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("x")
+@click.argument("y")
+@_mi_options
+@_common
+def mi(as_json: bool, **options: Any) -> None:
+    """Estimate the mutual information of the arrays X and Y, in bits.
+
+    X, Y and the group are each FILE.npy, FILE.csv, FILE.parquet, FILE.csv:COLUMN[,COLUMN], FILE.h5ad:obsm:KEY or
+    FILE.h5ad:obs:COLUMN; obsm:KEY or obs:COLUMN alone is of the same .h5ad as X. Rows are paired by cell name, or
+    in their order where a file has no names.
+
+    \b
+    nsl mi cells.h5ad:obsm:X_pca obs:cell_type --group obs:donor
+    nsl mi embedding.npy proteins.csv --estimator all --json
+    """
+    from nsl_assets.cli.mi import MiRequest, measure_information
+
+    measure_information(MiRequest(**options), as_json=as_json)
 
 
 @nsl.command(context_settings=CONTEXT)
