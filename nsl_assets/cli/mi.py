@@ -17,7 +17,8 @@ FLAG_MEANINGS: Final = {
     "constant_representation": "X does not vary, so it has no information",
     "unreliable": "training pairs show far more information than held-out ones: more pairs are needed",
     "near_log_k": "close to the most that the estimator can show: the information may be more",
-    "copula_undefined": "too few pairs for the Gaussian copula: a held-out Gaussian bound is shown instead",
+    "nothing_found": "no fold found any information; a little may be hidden",
+    "copula_undefined": "one side fixes a combination of the other: a held-out Gaussian bound is shown instead",
 }
 
 
