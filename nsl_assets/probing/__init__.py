@@ -3,16 +3,17 @@
 from typing import Final
 
 from nsl_assets.probing.arrays import as_auxiliary
-from nsl_assets.probing.calibration import KnownProblem, known_problems
+from nsl_assets.probing.calibration import KnownProblem, fresh_problems, frozen_problems, known_problems, problem_named
 from nsl_assets.probing.estimates import Estimate, estimate, estimate_all, estimator_identity
 from nsl_assets.probing.settings import (
     EstimatorName,
     InfoNceSettings,
+    KsgSettings,
     LatentMutualInformationSettings,
     ProbingSettings,
 )
 
-CODE_VERSION: Final = "1"
+CODE_VERSION: Final = "2"
 
 __all__ = [
     "CODE_VERSION",
@@ -20,11 +21,15 @@ __all__ = [
     "EstimatorName",
     "InfoNceSettings",
     "KnownProblem",
+    "KsgSettings",
     "LatentMutualInformationSettings",
     "ProbingSettings",
     "as_auxiliary",
     "estimate",
     "estimate_all",
     "estimator_identity",
+    "fresh_problems",
+    "frozen_problems",
     "known_problems",
+    "problem_named",
 ]

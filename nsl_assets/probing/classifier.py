@@ -18,8 +18,8 @@ from torch.nn.functional import log_softmax
 from nsl_assets.probing.bounds import WEIGHTS
 from nsl_assets.probing.folds import Fold, Rows
 from nsl_assets.probing.gaussian import ledoit_wolf
+from nsl_assets.probing.held_out import FoldBound, HeldOutBounds
 from nsl_assets.probing.margins import leading_components, rank_normal
-from nsl_assets.probing.measurement import HeldOut, Measurement, held_out_measurement
 from nsl_assets.probing.pairs import Pairs
 from nsl_assets.probing.recipe import fold_pairs, training_schedule
 from nsl_assets.probing.settings import InfoNceSettings
@@ -29,9 +29,9 @@ from nsl_assets.probing.stacked import (
     Trained,
     batches,
     initial_parameters,
-    one_thread,
     perceptron,
     train,
+    training_on,
 )
 from nsl_assets.randomness import generator
 
@@ -49,27 +49,45 @@ class _Problem:
     log_prior: Columns
 
 
-def measure_classes(pairs: Pairs, settings: InfoNceSettings, seed: int) -> Measurement:
-    """The held-out bound in bits with its gap, and one fold of shuffled pairs, trained alongside, as floor."""
+def bounds_of_classes(pairs: Pairs, settings: InfoNceSettings, seed: int, device: str) -> HeldOutBounds:
+    """Held-out bounds in bits of all folds, and of one fold of shuffled pairs, trained alongside, as floor."""
+    columns, problems = _problems(pairs, settings, seed)
+    with training_on(device):
+        networks = _Networks(columns, problems, settings, seed)
+        corrections = [networks.logits(number) for number in range(len(problems))]
+    return _bounds(problems, corrections, pairs, steps=networks.trained.steps)
+
+
+def bounds_of_discriminants(pairs: Pairs, settings: InfoNceSettings, seed: int) -> HeldOutBounds:
+    """The same for the linear discriminants alone: what is known if every class is Gaussian, of one shape."""
+    _, problems = _problems(pairs, settings, seed)
+    return _bounds(problems, [np.zeros_like(problem.discriminants) for problem in problems], pairs, steps=())
+
+
+def _problems(pairs: Pairs, settings: InfoNceSettings, seed: int) -> tuple[Columns, list[_Problem]]:
+    """The columns that discriminants and networks see; one problem a fold, and as the last one shuffled pairs."""
     assert pairs.classes is not None
     columns = leading_components(rank_normal(pairs.representation), settings.max_components)
     folds = fold_pairs(pairs, settings, seed)
     shuffled = pairs.classes[generator("infonce floor", seed).permutation(len(pairs))]
     problems = [_problem(columns, pairs.classes, fold) for fold in folds]
-    problems.append(_problem(columns, shuffled, folds[0]))
-    with one_thread():
-        networks = _Networks(columns, problems, settings, seed)
-        held_out = [
-            _held_out(problem, networks.logits(number), _log_share(pairs.classes))
-            for number, problem in enumerate(problems)
-        ]
-    return held_out_measurement(
-        held_out[:-1],
+    return columns, [*problems, _problem(columns, shuffled, folds[0])]
+
+
+def _bounds(
+    problems: Sequence[_Problem], corrections: Sequence[Columns], pairs: Pairs, *, steps: Sequence[int]
+) -> HeldOutBounds:
+    assert pairs.classes is not None
+    log_share = _log_share(pairs.classes)
+    held_out = [_held_out(*both, log_share) for both in zip(problems, corrections, strict=True)]
+    return HeldOutBounds(
+        folds=held_out[:-1],
         floor=held_out[-1],
         group=pairs.group,
-        gaussian_copula_bits=None,
-        steps=networks.trained.steps,
+        gaussian=None,
+        columns_gaussian=None,
         n_contrasts=None,
+        steps=steps,
     )
 
 
@@ -118,10 +136,10 @@ class _Networks:
     def __init__(self, columns: Columns, problems: Sequence[_Problem], settings: InfoNceSettings, seed: int) -> None:
         n_classes, width = problems[0].discriminants.shape[1], settings.width(len(columns))
         self._layers: tuple[Layer, ...] = ((columns.shape[1], width), (width, width), (width, n_classes))
-        self._columns = torch.from_numpy(np.clip(columns, -_INPUT_CLIP, _INPUT_CLIP).astype(np.float32))
-        self._classes = torch.from_numpy(np.stack([problem.classes for problem in problems]))
+        self._columns = torch.as_tensor(np.clip(columns, -_INPUT_CLIP, _INPUT_CLIP).astype(np.float32))
+        self._classes = torch.as_tensor(np.stack([problem.classes for problem in problems]))
         offsets = [problem.discriminants + problem.log_prior for problem in problems]
-        self._linear = torch.from_numpy(np.stack(offsets).astype(np.float32))
+        self._linear = torch.as_tensor(np.stack(offsets).astype(np.float32))
         self._folds = [problem.fold for problem in problems]
         self._masks = DropoutMasks(settings.dropout, generator("classifier dropout", seed))
         schedule = training_schedule(len(columns), settings)
@@ -136,7 +154,7 @@ class _Networks:
         """The network's correction (n_pairs, n_classes) of a problem, for all pairs."""
         with torch.no_grad():
             corrections = perceptron(self._columns[None], self.trained.parameters[problem : problem + 1], self._layers)
-        return corrections[0].double().numpy()
+        return corrections[0].double().cpu().numpy()
 
     def _log_posteriors(self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None) -> Tensor:
         """Log posterior (n_problems, n_rows) of the true class."""
@@ -153,23 +171,24 @@ class _Networks:
         losses = []
         for position, problem in enumerate(problems.tolist()):
             one = slice(position, position + 1)
-            rows = torch.from_numpy(self._folds[problem].validation)[None]
+            rows = torch.as_tensor(self._folds[problem].validation)[None]
             losses.append(-self._log_posteriors(parameters[one], problems[one], rows, None).mean())
         return torch.stack(losses)
 
 
-def _held_out(problem: _Problem, corrections: Columns, log_share: Columns) -> HeldOut:
+def _held_out(problem: _Problem, corrections: Columns, log_share: Columns) -> FoldBound:
     """Weights of discriminants and network by validation; terms are log posteriors over the class's share."""
     fold = problem.fold
     terms = partial(_terms, problem, corrections, log_share)
     bounds = [terms(fold.validation, weights).mean() for weights in WEIGHTS[1:]]
     best = int(np.argmax(bounds))
-    return HeldOut(
+    return FoldBound(
         rows=fold.test,
         terms_bits=terms(fold.test, WEIGHTS[1:][best]) / np.log(2),
         train_bits=float(terms(fold.train, WEIGHTS[1:][best]).mean() / np.log(2)),
         is_zero=bool(bounds[best] <= terms(fold.validation, WEIGHTS[0]).mean()),
         weights=WEIGHTS[1:][best],
+        base_bits=float(terms(fold.test, (1.0, 0.0)).mean() / np.log(2)),
     )
 
 

@@ -56,7 +56,7 @@ class CriticInputs:
 
 def _stacked(sides: Sequence[Columns]) -> Tensor:
     width = max(side.shape[1] for side in sides)
-    return torch.stack([pad(torch.from_numpy(side), (0, width - side.shape[1])) for side in sides])
+    return torch.stack([pad(torch.as_tensor(side), (0, width - side.shape[1])) for side in sides])
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Critic:
 
     def scores(self, problem: int, rows: Rows) -> tuple[Columns, Columns]:
         """Scores (n_rows, n_rows) in nats of a problem's Gaussian base and of its trained critic."""
-        which, index = torch.tensor([problem]), torch.from_numpy(rows)[None]
+        which, index = torch.tensor([problem]), torch.as_tensor(rows)[None]
         with torch.no_grad():
             critic = self._scores(self.trained.parameters[which], which, index, None)
-        return self._inputs.base_scores(which, index)[0].numpy(), critic[0].numpy()
+        return self._inputs.base_scores(which, index)[0].cpu().numpy(), critic[0].cpu().numpy()
 
     def _scores(self, parameters: Tensor, problems: Tensor, rows: Tensor, masks: DropoutMasks | None) -> Tensor:
         x, y = self._inputs.x[problems[:, None], rows], self._inputs.y[problems[:, None], rows]
@@ -120,7 +120,7 @@ class Critic:
     def _held_out_loss(self, parameters: Tensor, problem: Tensor) -> Tensor:
         losses = []
         for part in blocks(self._inputs.folds[int(problem)].validation, _LARGEST_VALIDATION_BLOCK):
-            rows = torch.from_numpy(part)[None]
+            rows = torch.as_tensor(part)[None]
             scores = self._scores(parameters, problem, rows, None) + self._inputs.base_scores(problem, rows)
             losses.append(_infonce_losses(scores))
         return torch.cat(losses, dim=1).mean()

@@ -17,7 +17,8 @@ _RIDGE: Final = 1e-3
 class CanonicalBase:
     """Canonical directions of training pairs with shrunk correlations, all zero correlations left out.
 
-    ``x_directions`` (n_x, m) and ``y_directions`` (n_y, m) map centred columns to canonical coordinates.
+    ``x_directions`` (n_x, m) and ``y_directions`` (n_y, m) map centred columns to canonical coordinates. The log
+    ratio is multiplied by ``scale``: below 1 where the data are far from Gaussian and the ratio too sure.
     """
 
     x_mean: Matrix
@@ -25,6 +26,7 @@ class CanonicalBase:
     x_directions: Matrix
     y_directions: Matrix
     correlations: Matrix
+    scale: float = 1.0
 
     def coordinates(self, x: Columns, y: Columns) -> tuple[Matrix, Matrix]:
         """Canonical coordinates (n_pairs, m) of both sides."""
@@ -33,14 +35,14 @@ class CanonicalBase:
     def factors(self, x: Columns, y: Columns) -> tuple[Matrix, Matrix]:
         """Factors (n_pairs, m + 2) of both sides: a product is the Gaussian log density ratio up to a constant.
 
-        With canonical u, v in nats: Σ ρuv/(1-ρ²) - ρ²(u²+v²)/(2(1-ρ²)).
+        With canonical u, v in nats: scale × [Σ ρuv/(1-ρ²) - ρ²(u²+v²)/(2(1-ρ²))].
         """
         u, v = self.coordinates(x, y)
         rho = self.correlations
         remaining = 1.0 - rho**2
         halves = (rho**2 / (2.0 * remaining))[:, None]
         one = np.ones((len(x), 1))
-        x_factors = np.hstack([u * (rho / remaining), -np.square(u) @ halves, one])
+        x_factors = self.scale * np.hstack([u * (rho / remaining), -np.square(u) @ halves, one])
         return x_factors, np.hstack([v, one, -np.square(v) @ halves])
 
 
@@ -115,24 +117,48 @@ def shrunk_spiked(sample: Matrix, n_pairs: int, n_x: int, n_y: int) -> Matrix:
     return np.minimum(np.minimum(shrunk, sample), LARGEST_CORRELATION)
 
 
-def gaussian_copula_bits(x: Columns, y: Columns) -> float | None:
-    """Gaussian mutual information in bits of rank-normal columns, unbiased for Gaussian data.
+@dataclass(frozen=True)
+class GaussianInformation:
+    """What the Gaussian copula of rank-normal columns tells, in bits.
 
-    The exact bias of log determinants (digamma terms; Goodman 1963) is subtracted. None where it is not
-    defined: n_pairs ≤ n_x + n_y + 10, or one side fixes a combination of the other exactly.
+    ``terms_bits`` (n_pairs,) with mean ``value_bits``; ``chance_bits`` is its standard deviation for independent
+    pairs, where n_x n_y squared correlations of variance 1/n_pairs add up.
     """
-    from scipy.special import digamma
 
+    terms_bits: Columns
+    chance_bits: float
+
+    @property
+    def value_bits(self) -> float:
+        """Unbiased for Gaussian data: the exact bias of log determinants is subtracted."""
+        return float(self.terms_bits.mean())
+
+
+def gaussian_information(x: Columns, y: Columns) -> GaussianInformation | None:
+    """Gaussian information of rank-normal columns (n_pairs, n_x) and (n_pairs, n_y).
+
+    None where it is not defined: n_pairs ≤ n_x + n_y + 10, or one side fixes a combination of the other exactly.
+    """
     x, y = _orthonormal(x), _orthonormal(y)
     n_pairs, n_x, n_y = len(x), x.shape[1], y.shape[1]
     if n_pairs <= n_x + n_y + 10:
         return None
-    remaining = 1.0 - np.linalg.svd(x.T @ y, compute_uv=False) ** 2
+    left, rho, right = np.linalg.svd(x.T @ y, full_matrices=False)
+    remaining = 1.0 - rho**2
     if remaining.min() < 1e-9:
         return None
+    u, v = np.sqrt(n_pairs) * x @ left, np.sqrt(n_pairs) * y @ right.T
+    ratio = (rho * u * v - 0.5 * rho**2 * (u**2 + v**2)) / remaining - 0.5 * np.log(remaining)
+    nats = ratio.sum(axis=1) - _log_determinant_bias(n_pairs, n_x, n_y)
+    return GaussianInformation(nats / np.log(2), float(np.sqrt(n_x * n_y / 2) / n_pairs / np.log(2)))
+
+
+def _log_determinant_bias(n_pairs: int, n_x: int, n_y: int) -> float:
+    """Bias in nats of the plug-in Gaussian information of n_x and n_y columns (Goodman 1963)."""
+    from scipy.special import digamma
+
     half = digamma((n_pairs - np.arange(1, n_x + n_y + 1)) / 2)
-    bias = 0.5 * (half[:n_x].sum() + half[:n_y].sum() - half.sum())
-    return float((-0.5 * np.log(remaining).sum() - bias) / np.log(2))
+    return float(0.5 * (half[:n_x].sum() + half[:n_y].sum() - half.sum()))
 
 
 def _orthonormal(columns: Columns) -> Matrix:

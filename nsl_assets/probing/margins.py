@@ -24,6 +24,11 @@ def rank_normal(columns: Columns) -> Columns:
     return result
 
 
+def estimable_width(n_pairs: int, n_x: int, n_y: int) -> int | None:
+    """Columns that a side may keep where both together are too many for the pairs (n_x + n_y + 10 ≥ n_pairs)."""
+    return None if n_x + n_y + 10 < n_pairs else n_pairs // 5
+
+
 def leading_components(columns: Columns, n_components: int) -> Columns:
     """The columns themselves, or their leading principal components with one common scale if more."""
     if columns.shape[1] <= n_components:
@@ -40,3 +45,11 @@ def with_bumps(columns: Columns, n_bumps: int) -> Columns:
     width = centres[1] - centres[0]
     bumps = np.exp(-0.5 * ((columns[:, :, None] - centres) / width) ** 2)
     return np.concatenate([columns, bumps.reshape(len(columns), -1)], axis=1)
+
+
+def log_radius(columns: Columns) -> Columns:
+    """Standardised log distance from the origin (n_rows, 1): what heavy-tailed sides share is often their scale."""
+    radius = np.log(np.square(columns).sum(axis=1, keepdims=True) + 1e-3)
+    spread = radius.std()
+    result: Columns = (radius - radius.mean()) / (spread if spread > 0 else 1.0)
+    return result

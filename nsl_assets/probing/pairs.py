@@ -1,12 +1,13 @@
 """Pairs of representation and auxiliary signal, checked before any estimator sees them."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from nsl_assets.errors import MeasurementError
+from nsl_assets.probing.margins import estimable_width
 
 if TYPE_CHECKING:
     from nsl_assets.tasks import Auxiliary
@@ -19,13 +20,15 @@ class Pairs:
     """Finite pairs without constant columns; exactly one of ``columns`` and ``classes`` is given.
 
     representation (n_pairs, n_dimensions) float64, possibly with no column left; columns (n_pairs, n_columns)
-    float64; classes (n_pairs,) codes 0..n_classes-1, all present; group (n_pairs,) codes or None.
+    float64; classes (n_pairs,) codes 0..n_classes-1, all present; group (n_pairs,) codes or None. ``handling``
+    says, as JSON values, what was done to the data before any estimator saw them.
     """
 
     representation: npt.NDArray[np.float64]
     columns: npt.NDArray[np.float64] | None
     classes: npt.NDArray[np.intp] | None
     group: npt.NDArray[np.intp] | None
+    handling: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.representation)
@@ -50,12 +53,36 @@ def checked_pairs(
     z = _as_columns(representation, "the representation")
     _check_lengths(len(z), len(auxiliary.values), group)
     is_categorical = auxiliary.kind == "categorical"
+    varying = _varying(z)
+    columns = None if is_categorical else _auxiliary_columns(auxiliary.values)
+    classes = _classes(auxiliary.values) if is_categorical else None
     return Pairs(
-        representation=_varying(z),
-        columns=None if is_categorical else _auxiliary_columns(auxiliary.values),
-        classes=_classes(auxiliary.values) if is_categorical else None,
+        representation=varying,
+        columns=columns,
+        classes=classes,
         group=None if group is None else np.unique(group, return_inverse=True)[1].astype(np.intp),
+        handling=_handling(varying.shape[1], z.shape[1] - varying.shape[1], auxiliary.values, columns, classes),
     )
+
+
+def _handling(
+    n_dimensions: int,
+    n_constant: int,
+    values: npt.NDArray[Any],
+    columns: npt.NDArray[np.float64] | None,
+    classes: npt.NDArray[np.intp] | None,
+) -> dict[str, int]:
+    """What was left out or joined, and classes too rare to be learnt; only what happened is named."""
+    n_auxiliary = 0 if columns is None else values.reshape(len(values), -1).shape[1] - columns.shape[1]
+    n_lone = 0 if classes is None else int((np.bincount(classes) == 1).sum())
+    width = None if columns is None else estimable_width(len(columns), n_dimensions, columns.shape[1])
+    counts = {
+        "reduced_to_columns": width or 0,
+        "dropped_constant_dimensions": n_constant,
+        "dropped_constant_auxiliary_columns": n_auxiliary,
+        "classes_of_one_member": n_lone,
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _check_lengths(n_pairs: int, n_auxiliary: int, group: npt.NDArray[np.integer] | None) -> None:

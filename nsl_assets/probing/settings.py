@@ -6,11 +6,15 @@ from pydantic import Field, model_validator
 
 from nsl_assets.settings import Settings
 
-EstimatorName = Literal["infonce", "lmi"]
+EstimatorName = Literal["pooled", "infonce", "lmi", "ksg", "gaussian_copula"]
 
 
 class InfoNceSettings(Settings):
-    """Held-out InfoNCE: a lower bound from a Gaussian base and a neural critic, cross-fitted."""
+    """Held-out InfoNCE: a lower bound from a Gaussian base and a neural critic, cross-fitted.
+
+    The estimators "pooled" and "infonce" share one training with these settings; "gaussian_copula" uses the folds
+    alone, where it has to.
+    """
 
     n_folds: int = Field(default=3, ge=2)
     """Cross-fitting folds from ``many_folds_below`` pairs on."""
@@ -34,7 +38,7 @@ class InfoNceSettings(Settings):
     """Canonical coordinates of the Gaussian base that join a side's columns as the critic's input."""
     n_bumps: int = Field(default=16, ge=2)
     """Gaussian bumps along each column of a side with at most two columns."""
-    dropout: float = Field(default=0.4, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     """Probability that a hidden unit is dropped in training."""
     batch_size: int = Field(default=256, ge=2)
     """Pairs a step; every pair is contrasted with all others of its batch."""
@@ -42,7 +46,7 @@ class InfoNceSettings(Settings):
     """AdamW's rate at the first step; it falls to zero along half a cosine."""
     weight_decay: float = Field(default=1e-3, ge=0)
     """AdamW's weight decay."""
-    max_steps: int = Field(default=400, ge=1)
+    max_steps: int = Field(default=600, ge=1)
     """Largest number of training steps."""
     max_steps_few_pairs: int = Field(default=300, ge=1)
     """The same below ``many_folds_below`` pairs."""
@@ -50,7 +54,7 @@ class InfoNceSettings(Settings):
     """The same from ``wide_from`` pairs on."""
     validate_every: int = Field(default=25, ge=1)
     """Steps between validations."""
-    patience: int = Field(default=6, ge=1)
+    patience: int = Field(default=8, ge=1)
     """Validations without improvement after which a network's training stops."""
     patience_few_pairs: int = Field(default=5, ge=1)
     """The same below ``many_folds_below`` pairs."""
@@ -105,14 +109,18 @@ class KsgSettings(Settings):
 class ProbingSettings(Settings):
     """Which estimators measure the information between representation and auxiliary signal, and how."""
 
-    estimators: tuple[EstimatorName, ...] = Field(default=("infonce", "lmi"), min_length=1)
+    estimators: tuple[EstimatorName, ...] = Field(
+        default=("pooled", "infonce", "lmi", "ksg", "gaussian_copula"), min_length=1
+    )
     """Estimators that are computed and stored."""
-    headline: EstimatorName = "infonce"
+    headline: EstimatorName = "pooled"
     """The estimator whose value is fitted and reported first."""
     infonce: InfoNceSettings = InfoNceSettings()
-    """Settings of the held-out InfoNCE bound."""
+    """Settings of the held-out InfoNCE bound, from which "pooled" is made too."""
     lmi: LatentMutualInformationSettings = LatentMutualInformationSettings()
     """Settings of latent mutual information."""
+    ksg: KsgSettings = KsgSettings()
+    """Settings of the nearest-neighbour estimate on the columns themselves."""
 
     @model_validator(mode="after")
     def _headline_is_computed(self) -> "ProbingSettings":

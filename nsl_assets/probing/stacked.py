@@ -6,7 +6,7 @@ generators alone; torch's own random state is neither read nor changed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,14 +25,23 @@ _POOL_SIZE: Final = 1 << 22
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread, so that sums have one order, and restore the caller's number afterwards."""
+def training_on(device: str) -> Iterator[None]:
+    """New tensors lie on ``device``; on a CPU torch runs on one thread, so that sums have one order.
+
+    The caller's number of threads and default device are restored afterwards.
+    """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with nullcontext() if device == "cpu" else torch.device(device):
+            yield
     finally:
         torch.set_num_threads(n_threads)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Training on the CPU."""
+    return training_on("cpu")
 
 
 def n_parameters(layers: Sequence[Layer]) -> int:
@@ -42,7 +51,7 @@ def n_parameters(layers: Sequence[Layer]) -> int:
 
 def initial_parameters(layers: Sequence[Layer], generators: Sequence[np.random.Generator]) -> Tensor:
     """Uniform ±1/√n_inputs weights and biases (torch's default), shape (n_networks, n_parameters)."""
-    return torch.from_numpy(np.stack([_initial_network(layers, generator) for generator in generators]))
+    return torch.as_tensor(np.stack([_initial_network(layers, generator) for generator in generators]))
 
 
 def _initial_network(layers: Sequence[Layer], generator: np.random.Generator) -> np.ndarray:
@@ -78,7 +87,7 @@ class DropoutMasks:
 
     def _drawn(self, n_draws: int) -> Tensor:
         kept = self._generator.random(n_draws, dtype=np.float32) >= self._rate
-        return torch.from_numpy(kept.astype(np.float32) / np.float32(1.0 - self._rate))
+        return torch.as_tensor(kept.astype(np.float32) / np.float32(1.0 - self._rate))
 
 
 def perceptron(x: Tensor, parameters: Tensor, layers: Sequence[Layer], masks: DropoutMasks | None = None) -> Tensor:
@@ -96,7 +105,7 @@ def batches(folds: Sequence[Fold], batch_size: int, n_steps: int, order: np.rand
     """Training rows (n_steps, n_networks, batch_size) in random epochs, no row twice within a batch."""
     size = min(batch_size, *(len(fold.train) for fold in folds))
     streams = [np.stack(_stream(fold.train, size, n_steps, order)) for fold in folds]
-    return torch.from_numpy(np.stack(streams, axis=1))
+    return torch.as_tensor(np.stack(streams, axis=1))
 
 
 def _stream(rows: Rows, size: int, n_steps: int, order: np.random.Generator) -> list[Rows]:

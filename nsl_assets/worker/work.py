@@ -107,28 +107,23 @@ class CellWork:
         embedding, facts = self._embedding(hashes, is_trained=is_trained)
         probe = self.task.probe_rows()
         observed = self.task.auxiliary.is_observed[probe]
-        for estimator in missing:
-            self.say(f"probing with {estimator}")
-            estimate = probing.estimate(
-                embedding[observed],
-                _restricted(self.task.auxiliary, probe[observed]),
-                estimator=estimator,
-                settings=self.order.study.probing,
-                seed=integer_seed("probe", self.order.cell.seed),
-                group=None if self.task.group is None else self.task.group[probe[observed]],
-            )
-            record = {
-                "estimate": asdict(estimate),
-                "depth": self.depth,
-                "fit": facts,
-                "versions": self.versions,
-            }
-            with self.artifacts.create(
-                "measurement",
-                hashes.measurement[estimator],
-                {"embedding": hashes.embedding, "estimator": estimator},
-            ) as folder:
-                (folder / "measurement.json").write_text(json.dumps(record))
+        self.say(f"probing with {', '.join(missing)}")
+        estimates = probing.estimate_all(
+            embedding[observed],
+            _restricted(self.task.auxiliary, probe[observed]),
+            estimators=missing,
+            settings=self.order.study.probing,
+            seed=integer_seed("probe", self.order.cell.seed),
+            group=None if self.task.group is None else self.task.group[probe[observed]],
+        )
+        for estimate in estimates:
+            self._store(estimate, hashes, facts)
+
+    def _store(self, estimate: probing.Estimate, hashes: ModelHashes, facts: dict[str, Any]) -> None:
+        record = {"estimate": asdict(estimate), "depth": self.depth, "fit": facts, "versions": self.versions}
+        lineage = {"embedding": hashes.embedding, "estimator": estimate.estimator}
+        with self.artifacts.create("measurement", hashes.measurement[estimate.estimator], lineage) as folder:
+            (folder / "measurement.json").write_text(json.dumps(record))
 
     def _embedding(self, hashes: ModelHashes, *, is_trained: bool) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Embedding of the probe cells, shape (n_probe_cells, n_dimensions), and facts about the fit."""

@@ -1,5 +1,7 @@
 """Linear algebra of the Gaussian base against closed forms and scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -8,7 +10,7 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from nsl_assets.probing.gaussian import (
     CanonicalBase,
     canonical_bases,
-    gaussian_copula_bits,
+    gaussian_information,
     ledoit_wolf,
     shrunk_canonical,
     shrunk_spiked,
@@ -43,6 +45,13 @@ def test_factors_are_the_log_density_ratio():
     np.testing.assert_allclose(u @ v.T + constant, ratio, atol=1e-12)
 
 
+def test_a_scaled_base_is_less_sure():
+    base = CanonicalBase(np.zeros(1), np.zeros(1), np.eye(1), np.eye(1), np.array([0.8]))
+    x, y = np.random.default_rng(8).standard_normal((2, 6, 1))
+    (u, v), (half_u, half_v) = base.factors(x, y), replace(base, scale=0.5).factors(x, y)
+    np.testing.assert_allclose(half_u @ half_v.T, 0.5 * u @ v.T)
+
+
 @pytest.mark.parametrize("rho", [0.5, 0.8, 0.97])
 def test_shrunk_canonical_correlations_are_those_of_the_population(rho):
     x, y = correlated(1_500, 60, 40, [rho], seed=2)
@@ -66,20 +75,29 @@ def test_shrinkage_leaves_low_dimensions_alone():
 @pytest.mark.parametrize("n_pairs", [120, 400])
 def test_gaussian_copula_is_unbiased(n_pairs):
     rhos = np.sqrt(1 - 2.0 ** (-2 * np.array([1.0, 0.5, 0.5])))
-    values = [gaussian_copula_bits(*correlated(n_pairs, 10, 8, rhos, seed)) for seed in range(60)]
+    values = [gaussian_information(*correlated(n_pairs, 10, 8, rhos, seed)).value_bits for seed in range(60)]
     assert np.mean(values) == pytest.approx(2.0, abs=4 * np.std(values) / np.sqrt(60))
+
+
+def test_scatter_of_the_gaussian_copula():
+    """By chance as `chance_bits` says, and around real information as the terms' spread says."""
+    chance = [gaussian_information(*correlated(400, 10, 8, [], seed)) for seed in range(80)]
+    assert np.std([one.value_bits for one in chance]) == pytest.approx(chance[0].chance_bits, rel=0.25)
+    real = [gaussian_information(*correlated(400, 3, 3, [0.8, 0.6], seed)) for seed in range(80)]
+    assert np.std([one.value_bits for one in real]) == pytest.approx(real[0].terms_bits.std() / 20, rel=0.25)
 
 
 def test_gaussian_copula_where_it_is_not_defined():
     x, y = correlated(40, 20, 12, [], seed=4)
-    assert gaussian_copula_bits(x, y) is None
+    assert gaussian_information(x, y) is None
     x, y = correlated(400, 3, 3, [], seed=5)
-    assert gaussian_copula_bits(x, x[:, :1] + x[:, 1:2]) is None
+    assert gaussian_information(x, x[:, :1] + x[:, 1:2]) is None
 
 
 def test_copies_of_columns_change_nothing():
     x, y = correlated(400, 4, 3, [0.7], seed=6)
-    assert gaussian_copula_bits(np.hstack([x, x]), y) == pytest.approx(gaussian_copula_bits(x, y), abs=1e-9)
+    twice, once = gaussian_information(np.hstack([x, x]), y), gaussian_information(x, y)
+    np.testing.assert_allclose(twice.terms_bits, once.terms_bits, atol=1e-9)
 
 
 def test_rank_normal_columns_do_not_see_monotone_maps_and_keep_ties():

@@ -7,5 +7,23 @@ from nsl_assets.probing.calibration.problems import (
     known_problems,
     problem_named,
 )
+from nsl_assets.probing.calibration.trials import (
+    NUMBERS_OF_PAIRS,
+    ProblemSummary,
+    Trial,
+    run_trials,
+    summaries,
+)
 
-__all__ = ["KnownProblem", "fresh_problems", "frozen_problems", "known_problems", "problem_named"]
+__all__ = [
+    "NUMBERS_OF_PAIRS",
+    "KnownProblem",
+    "ProblemSummary",
+    "Trial",
+    "fresh_problems",
+    "frozen_problems",
+    "known_problems",
+    "problem_named",
+    "run_trials",
+    "summaries",
+]

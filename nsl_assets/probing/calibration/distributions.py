@@ -9,6 +9,7 @@ from nsl_assets.randomness import generator
 
 Columns = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
+Map = Callable[[Columns], Columns]
 
 _N_MONTE_CARLO = 200_000
 
@@ -41,14 +42,13 @@ def gaussian(
 def mapped(
     d: int,
     bits: float,
-    x_map: Callable[[Columns], Columns],
-    y_map: Callable[[Columns], Columns],
+    maps: tuple[Map, Map],
     n_pairs: int,
     draws: np.random.Generator,
 ) -> tuple[Columns, Columns]:
     """Correlated columns through monotone maps, each side then rotated."""
     x, y = correlated(d, bits, n_pairs, draws)
-    return x_map(x) @ rotation(d, draws), y_map(y) @ rotation(d, draws)
+    return maps[0](x) @ rotation(d, draws), maps[1](y) @ rotation(d, draws)
 
 
 def half_cube(z: Columns) -> Columns:
