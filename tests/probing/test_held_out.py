@@ -46,7 +46,7 @@ def test_the_gaussian_copula_counts_within_half_the_gap_and_the_gap(gaussian, he
 
 def test_between_groups_the_gap_is_not_added():
     group = np.repeat(np.arange(10), 10)
-    two = bounds(fold(0, 1.0, 1.4), fold(1, 1.0, 1.4), gaussian=1.1, group=group)
+    two = bounds(fold(0, 1.0, 1.4, base=1.0), fold(1, 1.0, 1.4, base=1.0), gaussian=1.1, group=group)
     measured = pooled_measurement(two)
     assert measured.value_bits == pytest.approx(1.0)
     assert measured.high_bits == pytest.approx(1.4)
