@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, silu
 
 from nsl_assets.probing.folds import Fold, cross_fitting_folds
 from nsl_assets.probing.ksg import ksg_terms_bits
@@ -26,8 +26,8 @@ from nsl_assets.probing.stacked import (
     Trained,
     batches,
     n_parameters,
-    one_thread,
     train,
+    training_on,
     unpack,
 )
 from nsl_assets.randomness import generator
@@ -35,7 +35,9 @@ from nsl_assets.randomness import generator
 Columns = npt.NDArray[np.float32]
 
 
-def measure_latent(pairs: Pairs, settings: LatentMutualInformationSettings, seed: int) -> Measurement:
+def measure_latent(
+    pairs: Pairs, settings: LatentMutualInformationSettings, seed: int, device: str = "cpu"
+) -> Measurement:
     """KSG between held-out latents; ± 1.96 standard errors of its terms; floor from re-paired held-out latents.
 
     The floor pairs the same held-out latents anew: encoders that never saw these pairs make the shuffled
@@ -54,7 +56,7 @@ def measure_latent(pairs: Pairs, settings: LatentMutualInformationSettings, seed
         classes=pairs.classes,
         group=pairs.group,
     )
-    with one_thread():
+    with training_on(device):
         autoencoders = Autoencoders(x, y, folds, settings, seed=seed)
         latents = [autoencoders.latents(number) for number in range(len(folds))]
     terms, floor_terms = np.empty(len(pairs)), np.empty(len(pairs))
@@ -115,8 +117,8 @@ class Autoencoders:
         *,
         seed: int,
     ) -> None:
-        self._x, self._y = torch.from_numpy(x), torch.from_numpy(y)
-        self._folds = folds
+        self._x, self._y = torch.as_tensor(x), torch.as_tensor(y)
+        self._folds, self._latent_slope = folds, settings.latent_slope
         x_layers, y_layers = (_encoder_layers(side.shape[1], settings) for side in (x, y))
         self._parts = (x_layers, y_layers, *(_mirrored(x_layers),) * 2, *(_mirrored(y_layers),) * 2)
         schedule = _schedule(folds, settings)
@@ -127,15 +129,16 @@ class Autoencoders:
 
     def latents(self, fold: int) -> tuple[Columns, Columns]:
         """Latents (n_test, n_latent) of both variables for the pairs that a fold holds out."""
-        rows = torch.from_numpy(self._folds[fold].test)[None]
+        rows = torch.as_tensor(self._folds[fold].test)[None]
         with torch.no_grad():
-            parts = self._split(self.trained.parameters[fold : fold + 1])
-            x, y = _encode(self._x[rows], parts[0]), _encode(self._y[rows], parts[1])
-        return x[0].numpy(), y[0].numpy()
+            x_encoder, y_encoder, *_ = self._split(self.trained.parameters[fold : fold + 1])
+            x = _encode(self._x[rows], x_encoder, self._latent_slope)
+            y = _encode(self._y[rows], y_encoder, self._latent_slope)
+        return x[0].cpu().numpy(), y[0].cpu().numpy()
 
     def _initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
         layers = [layer for part in self._parts for layer in part]
-        return torch.from_numpy(np.stack([np.concatenate([_xavier(layer, g) for layer in layers]) for g in generators]))
+        return torch.as_tensor(np.stack([np.concatenate([_xavier(layer, g) for layer in layers]) for g in generators]))
 
     def _split(self, parameters: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
         pieces = torch.split(parameters, [n_parameters(part) for part in self._parts], dim=1)
@@ -145,7 +148,8 @@ class Autoencoders:
         """Mean squared errors of all four predictions, summed, (n_networks,)."""
         x_encoder, y_encoder, x_from_x, x_from_y, y_from_x, y_from_y = self._split(parameters)
         x, y = self._x[rows], self._y[rows]
-        x_latent, y_latent = _encode(x, x_encoder), _encode(y, y_encoder)
+        x_latent = _encode(x, x_encoder, self._latent_slope)
+        y_latent = _encode(y, y_encoder, self._latent_slope)
         own = _error(x, _decode(x_latent, x_from_x)) + _error(y, _decode(y_latent, y_from_y))
         cross_x, cross_y = _decode(y_latent, x_from_y, masks), _decode(x_latent, y_from_x, masks)
         return own + _error(x, cross_x) + _error(y, cross_y)
@@ -161,7 +165,7 @@ class Autoencoders:
         return torch.cat(losses)
 
     def _stopping_rows(self, fold: int) -> Tensor:
-        return torch.from_numpy(self._folds[fold].validation)[None]
+        return torch.as_tensor(self._folds[fold].validation)[None]
 
 
 def _encoder_layers(n_columns: int, settings: LatentMutualInformationSettings) -> tuple[Layer, ...]:
@@ -174,13 +178,12 @@ def _mirrored(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def _schedule(folds: Sequence[Fold], settings: LatentMutualInformationSettings) -> Schedule:
-    """One validation an epoch of the smallest fold."""
     n_train = min(len(fold.train) for fold in folds)
-    steps_per_epoch = max(1, n_train // settings.batch_size)
+    n_steps = settings.max_epochs * n_train // settings.batch_size
     return Schedule(
-        n_steps=min(settings.max_epochs * steps_per_epoch, settings.max_steps),
-        validate_every=steps_per_epoch,
-        patience=settings.patience_epochs,
+        n_steps=min(max(n_steps, settings.fewest_steps), settings.max_steps),
+        validate_every=settings.validate_every,
+        patience=settings.patience,
         learning_rate=settings.learning_rate,
         weight_decay=0.0,
         is_cosine=False,
@@ -195,16 +198,17 @@ def _xavier(layer: Layer, draws: np.random.Generator) -> Columns:
     return np.concatenate([weights, np.zeros(n_out)]).astype(np.float32)
 
 
-def _encode(x: Tensor, weights: list[tuple[Tensor, Tensor]]) -> Tensor:
-    for weight, bias in weights:
-        x = leaky_relu(torch.baddbmm(bias, x, weight), 0.2)
-    return x
+def _encode(x: Tensor, weights: list[tuple[Tensor, Tensor]], latent_slope: float) -> Tensor:
+    for weight, bias in weights[:-1]:
+        x = silu(torch.baddbmm(bias, x, weight))
+    weight, bias = weights[-1]
+    return leaky_relu(torch.baddbmm(bias, x, weight), latent_slope)
 
 
 def _decode(x: Tensor, weights: list[tuple[Tensor, Tensor]], masks: DropoutMasks | None = None) -> Tensor:
     """Dropout, where masks are given, before every layer."""
     for number, (weight, bias) in enumerate(weights):
-        x = x if number == 0 else leaky_relu(x, 0.2)
+        x = x if number == 0 else silu(x)
         x = x if masks is None else x * masks.draw(x)
         x = torch.baddbmm(bias, x, weight)
     return x
