@@ -134,8 +134,10 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
 
 
 def _probing_seconds(study: Study, n_pairs: int) -> float:
-    """A rough line through measured times of the default estimators on one core; earlier runs replace it."""
-    return len(study.probing.estimators) * (4.0 + 1.5e-3 * n_pairs)
+    """A rough line through measured times on one core; "pooled" and "infonce" share one training."""
+    networks = {"pooled": "critic", "infonce": "critic", "lmi": "autoencoders"}
+    n_trainings = len({networks[name] for name in study.probing.estimators if name in networks})
+    return n_trainings * (4.0 + 1.5e-3 * n_pairs)
 
 
 def _recorded_seconds(results: Results, study: str) -> Recorded:

@@ -29,7 +29,7 @@ def rows(storage: Path) -> list[dict[str, object]]:
         environment.setenv("NSL_PROJECT", str(Path(__file__).resolve().parents[1]))
         init_instance()
         assert execute_study("quickstart", load_project(), Progress.on_stderr()) == []
-        return Results(storage).query("select * from measurement where estimator = 'infonce'")
+        return Results(storage).query("select * from measurement where is_headline")
 
 
 def by_level(rows: list[dict[str, object]], model: str) -> dict[float, list[dict[str, object]]]:

@@ -1,9 +1,12 @@
 """The chain of hashes: what changes which link, and above all what does not."""
 
+from typing import get_args
+
 import pytest
 
 from nsl_assets import noise, probing
 from nsl_assets.identity import CellHashes, cell_hashes
+from nsl_assets.probing import EstimatorName
 from nsl_assets.study import GridCell, parse_project
 
 
@@ -32,7 +35,8 @@ def changed(one: CellHashes, other: CellHashes) -> set[str]:
     return {name for name, digest in links(one).items() if links(other)[name] != digest}
 
 
-MEASUREMENTS = {"measurement infonce", "measurement lmi"}
+MEASUREMENTS = {f"measurement {name}" for name in get_args(EstimatorName)}
+FROM_CRITIC = {"measurement pooled", "measurement infonce", "measurement gaussian_copula"}
 FROM_MODEL = {"model", "embedding"} | MEASUREMENTS
 
 
@@ -44,7 +48,7 @@ def test_the_same_settings_have_the_same_hashes_and_every_link_its_own():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"probing": {"infonce": {"max_steps": 7}}}, {"measurement infonce"}),
+        ({"probing": {"infonce": {"max_steps": 7}}}, FROM_CRITIC),
         ({"probing": {"lmi": {"k_neighbours": 5}}}, {"measurement lmi"}),
         ({"models": {"pca": {"kind": "pca", "n_components": 8}}}, FROM_MODEL),
         ({"n_cells": 100}, FROM_MODEL),
