@@ -30,4 +30,5 @@ def training_schedule(n_pairs: int, settings: InfoNceSettings) -> Schedule:
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         is_cosine=True,
+        averaging=settings.averaging,
     )

@@ -118,7 +118,11 @@ def _stream(rows: Rows, size: int, n_steps: int, order: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast networks are trained; a validation happens every ``validate_every`` steps."""
+    """How long and how fast networks are trained; a validation happens every ``validate_every`` steps.
+
+    What is validated and kept is the running mean of the parameters in which a step has the weight ``averaging``
+    (Polyak & Juditsky 1992); 1 keeps the parameters themselves.
+    """
 
     n_steps: int
     validate_every: int
@@ -126,6 +130,7 @@ class Schedule:
     learning_rate: float
     weight_decay: float
     is_cosine: bool
+    averaging: float = 1.0
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: constant, or half a cosine from the full rate to zero."""
@@ -161,7 +166,7 @@ def train(initial: Tensor, loss: Loss, validation_loss: Validation, schedule: Sc
 
 
 class _Run:
-    """State of one training: parameters and moments of the networks still trained, best of all."""
+    """State of one training: parameters, their means and moments of the networks still trained, best of all."""
 
     def __init__(self, initial: Tensor, validation_loss: Validation, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -169,6 +174,7 @@ class _Run:
         self.networks = torch.arange(len(initial))
         self.parameters = initial.clone()
         self.moments = (torch.zeros_like(initial), torch.zeros_like(initial))
+        self.averages = initial.clone()
         self.best = initial.clone()
         with torch.no_grad():
             self.best_loss = validation_loss(initial, self.networks)
@@ -180,13 +186,14 @@ class _Run:
         (gradient,) = torch.autograd.grad(loss(self.parameters, self.networks, step), self.parameters)
         self.parameters.requires_grad_(False)
         _adamw_step(self.parameters, self.moments, gradient, step + 1, self.schedule)
+        self.averages.lerp_(self.parameters, max(self.schedule.averaging, 1.0 / (step + 1)))
 
     def validate(self, n_steps: int) -> None:
         with torch.no_grad():
-            losses = self.validation_loss(self.parameters, self.networks)
+            losses = self.validation_loss(self.averages, self.networks)
         is_better = losses < self.best_loss[self.networks]
         better = self.networks[is_better]
-        self.best[better], self.best_loss[better] = self.parameters[is_better], losses[is_better]
+        self.best[better], self.best_loss[better] = self.averages[is_better], losses[is_better]
         self.waited[self.networks] += 1
         self.waited[better] = 0
         self.steps[self.networks] = n_steps
@@ -196,6 +203,7 @@ class _Run:
         if bool(is_kept.all()):
             return
         self.networks, self.parameters = self.networks[is_kept], self.parameters[is_kept]
+        self.averages = self.averages[is_kept]
         self.moments = (self.moments[0][is_kept], self.moments[1][is_kept])
 
 
