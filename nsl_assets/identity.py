@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from nsl_assets import noise, probing
 from nsl_assets.models import model_identity
-from nsl_assets.probing import EstimatorName
+from nsl_assets.probing import EstimatorName, ProbingSettings
 from nsl_assets.settings import Settings
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import TaskSettings, auxiliary_identity, data_identity
@@ -90,11 +90,19 @@ def _model_hashes(study: Study, cell: GridCell, noised: str, auxiliary: str, n_c
             {
                 "embedding": embedding,
                 "auxiliary": auxiliary,
-                "code_version": probing.CODE_VERSION,
-                "settings": probing.estimator_identity(study.probing, estimator),
                 "seed": cell.seed,
+                **_how_it_is_estimated(study.probing, estimator),
             },
         )
         for estimator in study.probing.estimators
     }
     return ModelHashes(model=model, embedding=embedding, measurement=measurement)
+
+
+def calibration_hash(settings: ProbingSettings, estimator: EstimatorName) -> str:
+    """How an estimator measures, whatever it measures: a calibration holds for all measurements made in this way."""
+    return content_hash("calibration", _how_it_is_estimated(settings, estimator))
+
+
+def _how_it_is_estimated(settings: ProbingSettings, estimator: EstimatorName) -> dict[str, Json]:
+    return {"code_version": probing.CODE_VERSION, "settings": probing.estimator_identity(settings, estimator)}

@@ -3,7 +3,22 @@
 from typing import Final
 
 from nsl_assets.probing.arrays import as_auxiliary
-from nsl_assets.probing.calibration import KnownProblem, fresh_problems, frozen_problems, known_problems, problem_named
+from nsl_assets.probing.calibration import (
+    NUMBERS_OF_PAIRS,
+    CalibrationMap,
+    ExpectedBias,
+    Family,
+    Features,
+    KnownProblem,
+    Piece,
+    ProblemSummary,
+    fresh_problems,
+    frozen_problems,
+    known_problems,
+    problem_named,
+    problem_summaries,
+    run_trials,
+)
 from nsl_assets.probing.estimates import Estimate, estimate, estimate_all, estimator_identity
 from nsl_assets.probing.settings import (
     EstimatorName,
@@ -17,13 +32,20 @@ CODE_VERSION: Final = "2"
 
 __all__ = [
     "CODE_VERSION",
+    "NUMBERS_OF_PAIRS",
+    "CalibrationMap",
     "Estimate",
     "EstimatorName",
+    "ExpectedBias",
+    "Family",
+    "Features",
     "InfoNceSettings",
     "KnownProblem",
     "KsgSettings",
     "LatentMutualInformationSettings",
+    "Piece",
     "ProbingSettings",
+    "ProblemSummary",
     "as_auxiliary",
     "estimate",
     "estimate_all",
@@ -32,4 +54,6 @@ __all__ = [
     "frozen_problems",
     "known_problems",
     "problem_named",
+    "problem_summaries",
+    "run_trials",
 ]

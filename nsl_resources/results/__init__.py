@@ -11,7 +11,7 @@ Everything but ``landed`` can be deleted: the next publication makes it again.
 from nsl_resources.results.landing import Damaged
 from nsl_resources.results.publishing import Publication
 from nsl_resources.results.reading import connect, query
-from nsl_resources.results.rows import MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
+from nsl_resources.results.rows import CalibrationRow, MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
 from nsl_resources.results.schema import SCHEMA_VERSION, TABLES, VIEWS, Column, Table, TableName, tables_markdown
 from nsl_resources.results.store import Results
 
@@ -19,6 +19,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TABLES",
     "VIEWS",
+    "CalibrationRow",
     "Column",
     "Damaged",
     "MeasurementRow",

@@ -149,4 +149,33 @@ class StudyRow:
     registered_at: Annotated[datetime, "When this definition was registered (UTC)"]
 
 
-Row = MeasurementRow | NoiseLawRow | RunRow | StudyRow
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationRow:
+    """What an estimator finds in samples of one problem of known information; means over the seeds."""
+
+    settings_hash: Annotated[str, "Content hash of how the estimator measures: its settings, version of the code"]
+    estimator: Estimator
+    problem: Annotated[str, "Distribution of pairs with known mutual information"]
+    n_pairs: Annotated[int, "Pairs of each sample"]
+    family: Annotated[str, "What the problem is like, e.g. gaussian, ties, classes, curved"]
+    is_fresh: Annotated[bool, "Whether the estimators were made without looking at this problem"]
+    is_categorical: Annotated[bool, "Whether the auxiliary signal is classes, else columns of numbers"]
+    n_seeds: Annotated[int, "Samples of the problem"]
+    truth_bits: Annotated[float, "Mutual information of the problem (bits)"]
+    mi_bits: Annotated[float, "Estimate of the mutual information (bits)"]
+    bias_bits: Annotated[float, "mi_bits minus truth_bits (bits)"]
+    sd_bits: Annotated[float, "Standard deviation of the estimate over the seeds; 0 for one seed (bits)"]
+    low_bits: Annotated[float, "Lower end of the interval of the estimate (bits)"]
+    high_bits: Annotated[float, "Upper end of the interval of the estimate (bits)"]
+    median_width_bits: Annotated[float, "Median over the seeds of the interval's width (bits)"]
+    floor_bits: Annotated[float, "The same estimate on shuffled pairs, where the truth is 0 (bits)"]
+    gap_bits: Annotated[float | None, "Overfitting: the estimator's value on seen minus on unseen pairs (bits)"]
+    beyond_gaussian_bits: Annotated[float | None, "What the estimator found beyond linear dependence (bits)"]
+    holds_share: Annotated[float, "Share of the intervals that hold truth_bits"]
+    above_low_share: Annotated[float, "Share of the intervals whose lower end truth_bits is not below"]
+    unreliable_share: Annotated[float, "Share of the estimates with the flag unreliable"]
+    cpu_seconds: Annotated[float, "Processor time of one estimate on one core (s)"]
+    calibrated_at: Annotated[datetime, "When it was measured (UTC)"]
+
+
+Row = MeasurementRow | NoiseLawRow | RunRow | StudyRow | CalibrationRow

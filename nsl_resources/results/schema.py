@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from nsl_resources.results.rows import MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
+from nsl_resources.results.rows import CalibrationRow, MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 """Raise it when rows that older versions landed can no longer be read: a required column, another meaning."""
 
-TableName = Literal["measurement", "noise_law", "run", "study"]
+TableName = Literal["measurement", "noise_law", "run", "study", "calibration"]
 SqlType = Literal["VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "VARCHAR[]", "JSON"]
 
 _SQL_TYPES: Final[Mapping[object, SqlType]] = {
@@ -124,6 +124,7 @@ TABLES: Final[Mapping[TableName, Table]] = {
         ),
         Table("run", RunRow, (*_CELL, "run_id"), "finished_at"),
         Table("study", StudyRow, ("study",), "registered_at"),
+        Table("calibration", CalibrationRow, ("settings_hash", "estimator", "problem", "n_pairs"), "calibrated_at"),
     )
 }
 

@@ -24,6 +24,7 @@ import pytest
 from nsl_assets.errors import InputError, StorageError
 from nsl_resources.results import (
     TABLES,
+    CalibrationRow,
     MeasurementRow,
     NoiseLawRow,
     Results,
@@ -249,12 +250,38 @@ def test_all_tables_take_their_rows(results: Results) -> None:
         n_seeds=3,
         registered_at=MORNING,
     )
+    calibration = CalibrationRow(
+        settings_hash="f" * 32,
+        estimator="pooled",
+        problem="classes_10",
+        n_pairs=500,
+        family="classes",
+        is_fresh=False,
+        is_categorical=True,
+        n_seeds=5,
+        truth_bits=3.0,
+        mi_bits=2.9,
+        bias_bits=-0.1,
+        sd_bits=0.02,
+        low_bits=2.8,
+        high_bits=3.1,
+        median_width_bits=0.3,
+        floor_bits=0.0,
+        gap_bits=0.2,
+        beyond_gaussian_bits=None,
+        holds_share=1.0,
+        above_low_share=1.0,
+        unreliable_share=0.0,
+        cpu_seconds=2.5,
+        calibrated_at=MORNING,
+    )
     results.land("measurement", [measurement()])
     results.land("noise_law", [law])
     results.land("run", [run("r1", "succeeded", library_versions={"numpy": "2.0"})])
     results.land("study", [study])
+    results.land("calibration", [calibration])
     results.publish()
-    assert results.row_counts() == {"measurement": 1, "noise_law": 1, "run": 1, "study": 1}
+    assert set(results.row_counts().values()) == {1}
     assert results.query("SELECT r2_points, ubar_high, diagnostics FROM noise_law") == [
         {"r2_points": None, "ubar_high": "Infinity", "diagnostics": {}}
     ]

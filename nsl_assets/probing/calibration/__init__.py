@@ -1,6 +1,8 @@
 """Calibration of the estimators on problems of known mutual information."""
 
+from nsl_assets.probing.calibration.map import CalibrationMap, ExpectedBias, Features
 from nsl_assets.probing.calibration.problems import (
+    Family,
     KnownProblem,
     fresh_problems,
     frozen_problems,
@@ -9,21 +11,27 @@ from nsl_assets.probing.calibration.problems import (
 )
 from nsl_assets.probing.calibration.trials import (
     NUMBERS_OF_PAIRS,
+    Piece,
     ProblemSummary,
     Trial,
+    problem_summaries,
     run_trials,
-    summaries,
 )
 
 __all__ = [
     "NUMBERS_OF_PAIRS",
+    "CalibrationMap",
+    "ExpectedBias",
+    "Family",
+    "Features",
     "KnownProblem",
+    "Piece",
     "ProblemSummary",
     "Trial",
     "fresh_problems",
     "frozen_problems",
     "known_problems",
     "problem_named",
+    "problem_summaries",
     "run_trials",
-    "summaries",
 ]

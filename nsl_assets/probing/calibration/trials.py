@@ -1,20 +1,27 @@
 """Trials of estimators on problems of known information, in several processes, and their summary by problem."""
 
 import multiprocessing
+import os
+import signal
 import statistics
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from nsl_assets.probing.calibration.problems import Family, KnownProblem, problem_named
 from nsl_assets.probing.estimates import Estimate, estimate_all
 from nsl_assets.probing.settings import EstimatorName, ProbingSettings
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 NUMBERS_OF_PAIRS: Final = (500, 2_000, 10_000)
 _ROUNDING_BITS: Final = 1e-9
@@ -74,51 +81,74 @@ class ProblemSummary:
     cpu_seconds: float
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One problem at one number of pairs, and the estimators that are tried on its samples."""
+
+    problem: KnownProblem
+    n_pairs: int
+    estimators: tuple[EstimatorName, ...]
+
+
 def run_trials(
-    problems: Sequence[KnownProblem],
+    pieces: Sequence[Piece],
     *,
-    numbers_of_pairs: Sequence[int],
     n_seeds: int,
-    estimators: Sequence[EstimatorName],
     settings: ProbingSettings,
-    n_processes: int,
-    done: Callable[[], None],
-) -> list[Trial]:
-    """Every estimator on ``n_seeds`` samples of every problem; numbers do not depend on the processes.
+    n_processes: int = 1,
+    done: Callable[[Piece], None] = lambda _: None,
+) -> Generator[list[Trial], None, None]:
+    """The trials of one piece after the other, each on ``n_seeds`` samples; numbers do not depend on the processes.
 
-    ``done`` is called after each of the len(problems) × len(numbers_of_pairs) × n_seeds samples.
+    ``done`` is called after each of the len(pieces) × n_seeds samples. The processes end with this one, and when
+    the generator is closed.
     """
-    samples = [
-        (problem.name, n_pairs, seed) for problem in problems for n_pairs in numbers_of_pairs for seed in range(n_seeds)
-    ]
-    work = partial(_trials_of_sample, estimators=tuple(estimators), settings=settings)
-    trials: list[Trial] = []
-    for of_sample in _mapped(work, samples, n_processes):
-        trials.extend(of_sample)
-        done()
-    return trials
+    samples = [(p.problem.name, p.n_pairs, p.estimators, seed) for p in pieces for seed in range(n_seeds)]
+    with closing(_mapped(partial(_trials_of_sample, settings=settings), samples, n_processes)) as of_samples:
+        for piece in pieces:
+            trials: list[Trial] = []
+            for _ in range(n_seeds):
+                trials.extend(next(of_samples))
+                done(piece)
+            yield trials
 
 
-Sample = tuple[str, int, int]
+Sample = tuple[str, int, tuple[EstimatorName, ...], int]
 
 
 def _mapped(
     work: Callable[[Sample], list[Trial]], samples: Sequence[Sample], n_processes: int
-) -> Iterator[list[Trial]]:
+) -> Generator[list[Trial], None, None]:
     if n_processes == 1:
         yield from map(work, samples)
         return
-    with ProcessPoolExecutor(n_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    # The pipe is closed before the pool, which would else wait for all that its processes have begun.
+    with ProcessPoolExecutor(n_processes, context, _end_with, (receiver,)) as pool, receiver, sender:
         yield from pool.map(work, samples)
 
 
-def _trials_of_sample(
-    sample: Sample, *, estimators: tuple[EstimatorName, ...], settings: ProbingSettings
-) -> list[Trial]:
+def _end_with(receiver: "Connection") -> None:
+    """End this process when the other end of the pipe is closed, also by the death of its owner."""
+
+    def wait() -> None:
+        receiver.poll(None)
+        os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=wait, daemon=True).start()
+
+
+_problem_named = cache(problem_named)
+"""Problems that remember their true information, which takes seconds by Monte Carlo."""
+
+
+def _trials_of_sample(sample: Sample, *, settings: ProbingSettings) -> list[Trial]:
     from threadpoolctl import threadpool_limits
 
-    name, n_pairs, seed = sample
-    problem = problem_named(name)
+    name, n_pairs, estimators, seed = sample
+    problem = _problem_named(name)
     x, y = problem.sample(n_pairs, seed=seed)
     trials = []
     with threadpool_limits(1):
@@ -130,7 +160,7 @@ def _trials_of_sample(
     return trials
 
 
-def summaries(trials: Sequence[Trial]) -> list[ProblemSummary]:
+def problem_summaries(trials: Sequence[Trial]) -> list[ProblemSummary]:
     """One summary by problem, number of pairs and estimator, in the order of the trials."""
 
     def key(trial: Trial) -> tuple[str, int, str]:
@@ -143,7 +173,7 @@ def summaries(trials: Sequence[Trial]) -> list[ProblemSummary]:
 
 def _summary(trials: Sequence[Trial]) -> ProblemSummary:
     first = trials[0]
-    problem, estimates = problem_named(first.problem), [trial.estimate for trial in trials]
+    problem, estimates = _problem_named(first.problem), [trial.estimate for trial in trials]
     return ProblemSummary(
         problem=problem.name,
         family=problem.family,
