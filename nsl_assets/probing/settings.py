@@ -46,6 +46,8 @@ class InfoNceSettings(Settings):
     """AdamW's rate at the first step; it falls to zero along half a cosine."""
     weight_decay: float = Field(default=1e-3, ge=0)
     """AdamW's weight decay."""
+    averaging: float = Field(default=0.03, gt=0, le=1)
+    """Weight of the newest step in the running mean of the parameters that is validated and kept; 1: no mean."""
     max_steps: int = Field(default=600, ge=1)
     """Largest number of training steps."""
     max_steps_few_pairs: int = Field(default=300, ge=1)
@@ -120,7 +122,7 @@ class ProbingSettings(Settings):
     )
     """Estimators that are computed and stored."""
     headline: EstimatorName = "pooled"
-    """The estimator whose value is fitted and reported first."""
+    """The estimator whose value is fitted and reported first; left out, and not computed: the first that is."""
     infonce: InfoNceSettings = InfoNceSettings()
     """Settings of the held-out InfoNCE bound, from which "pooled" is made too."""
     lmi: LatentMutualInformationSettings = LatentMutualInformationSettings()
@@ -130,10 +132,13 @@ class ProbingSettings(Settings):
 
     @model_validator(mode="after")
     def _headline_is_computed(self) -> "ProbingSettings":
-        if self.headline not in self.estimators:
-            message = (
-                f"headline {self.headline!r} is not among the estimators {list(self.estimators)}: add it there,"
-                " or name one of them"
-            )
-            raise ValueError(message)
-        return self
+        if self.headline in self.estimators:
+            return self
+        if "headline" not in self.model_fields_set:
+            self.__dict__["headline"] = self.estimators[0]
+            return self
+        message = (
+            f"headline {self.headline!r} is not among the estimators {list(self.estimators)}: add it there,"
+            " or name one of them"
+        )
+        raise ValueError(message)

@@ -255,7 +255,9 @@ def test_unknown_estimator_and_headline():
     ):
         estimate(np.eye(60), as_auxiliary(np.arange(60.0)), estimator="mine", settings=QUICK, seed=0)
     with pytest.raises(ValueError, match="headline 'pooled' is not among"):
-        ProbingSettings(estimators=("lmi",))
+        ProbingSettings(estimators=("lmi",), headline="pooled")
+    assert ProbingSettings(estimators=("ksg", "lmi")).headline == "ksg"
+    assert ProbingSettings().headline == "pooled"
 
 
 def test_identity_of_an_estimator_ignores_the_others():
