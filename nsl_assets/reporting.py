@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nsl_assets import report
+from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
 from nsl_assets.curves import FittedCurve, fit_curve, read_curves
 from nsl_assets.study import Study
 from nsl_resources.artifacts import atomic_write_bytes
@@ -17,7 +18,10 @@ class WrittenReport:
 
     folder: Path
     table: str
+    """The fitted laws, and what bias to expect of each curve."""
     pictures: tuple[Path, ...]
+    warning: str = ""
+    """What calibration warns of, in one line; empty where it does not."""
 
 
 def picture_of(fitted: FittedCurve) -> bytes | None:
@@ -62,6 +66,32 @@ def law_records(name: str, fitted: list[FittedCurve]) -> list[dict[str, Any]]:
     ]
 
 
+def bias_text(name: str, study: Study, bias: StudyBias | None) -> str:
+    """What bias to expect of each headline curve, as lines of text; what to do where it is not known."""
+    if bias is None:
+        return how_to_calibrate(name, study)
+    heading = f"Calibration of {bias.estimator} by {len(bias.summaries)} results on problems of known information:"
+    return "\n".join([heading, *report.calibration_lines({curve.title: curve.expected for curve in bias.curves})])
+
+
+def bias_records(bias: StudyBias | None) -> list[dict[str, Any]]:
+    """The expected bias of every headline curve at every noise level, as records for programs."""
+    return [
+        {
+            "task": curve.task,
+            "model": curve.model,
+            "n_cells": curve.n_cells,
+            "level": level,
+            "expected_bias_bits": one.bias_bits,
+            "spread_bits": one.spread_bits,
+            "is_off_map": one.is_off_map,
+            "like": [{"problem": near.problem, "n_pairs": near.n_pairs} for near in one.nearest],
+        }
+        for curve in ([] if bias is None else bias.curves)
+        for level, one in curve.by_level.items()
+    ]
+
+
 def headline_curves(results: Results, name: str, study: Study) -> list[FittedCurve]:
     """All curves of a study by its headline estimator, fitted."""
     curves = read_curves(results, name, study)
@@ -74,9 +104,26 @@ def write_report(results: Results, name: str, study: Study) -> WrittenReport:
     fitted = headline_curves(results, name, study)
     pictures = [_write_picture(folder, one) for one in fitted if one.fit is not None]
     pictures += [_write_overview(folder, task, fitted) for task in study.tasks if _largest(task, fitted)]
-    table = law_table(name, fitted)
+    bias = study_bias(results, name, study)
+    table = f"{law_table(name, fitted)}\n\n{bias_text(name, study, bias)}"
     atomic_write_bytes(folder / "laws.txt", f"{table}\n".encode())
-    return WrittenReport(folder, table, tuple(pictures))
+    if bias is None:
+        return WrittenReport(folder, table, tuple(pictures))
+    warning = report.calibration_warning({curve.title: curve.expected for curve in bias.curves})
+    return WrittenReport(folder, table, (*pictures, _write_calibration(folder, name, bias)), warning)
+
+
+def _write_calibration(folder: Path, name: str, bias: StudyBias) -> Path:
+    """The calibration map with the curves of each model's largest training size."""
+    largest = {(curve.task, curve.model): curve for curve in sorted(bias.curves, key=lambda curve: curve.n_cells)}
+    path = folder / "calibration.png"
+    picture = report.calibration_figure(
+        bias.summaries,
+        {curve.title: curve.expected for curve in largest.values()},
+        title=f"{name}: calibration of {bias.estimator}",
+    )
+    atomic_write_bytes(path, picture)
+    return path
 
 
 def _write_picture(folder: Path, fitted: FittedCurve) -> Path:

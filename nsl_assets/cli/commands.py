@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from nsl_assets.cli.derive import Request
-from nsl_assets.probing import EstimatorName, ProbingSettings
+from nsl_assets.probing import NUMBERS_OF_PAIRS, EstimatorName, ProbingSettings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -158,6 +158,13 @@ def status(study: str | None, as_json: bool) -> None:
     show_status(study, as_json=as_json)
 
 
+def _numbers(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of whole numbers, as 500,2000,10000 is.") from None
+
+
 def _device(_context: click.Context, _option: click.Parameter, text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
         raise click.BadParameter(f"{text!r} is none of cpu, cuda and cuda:NUMBER.")
@@ -204,6 +211,47 @@ def mi(as_json: bool, **options: Any) -> None:
     from nsl_assets.cli.mi import MiRequest, measure_information
 
     measure_information(MiRequest(**options), as_json=as_json)
+
+
+def _calibrate_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of the calibration: which estimators, on which problems, how often."""
+    default = ",".join(map(str, NUMBERS_OF_PAIRS))
+    options = [
+        click.option("--study", help="Calibrate the estimators with the settings of this study.  [default: defaults]"),
+        click.option("--estimators", callback=_names,
+                     help="Estimators, separated by commas.  [default: those of the study]"),
+        click.option("--pairs", callback=_numbers, help=f"Numbers of pairs.  [default: {default}]"),
+        click.option("--problems", callback=_names, help="Only these problems."),
+        click.option("--families", callback=_names, help="Only problems of these families: gaussian, ties, …"),
+        click.option("--seeds", "n_seeds", type=click.IntRange(1, 1_000), help="Samples a problem.  [default: 5]"),
+        click.option("--quick", "is_quick", is_flag=True, help="A first look: 2 samples of 500 and of 2,000 pairs."),
+        click.option("--again", "is_again", is_flag=True, help="Measure also what is in the table already."),
+        click.option("--workers", "n_workers", type=click.IntRange(1, 1_000),
+                     help="Processes at a time.  [default: cores]"),
+        click.option("--csv", type=click.Path(path_type=Path, dir_okay=False),
+                     help="Also write the rows to this file."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@nsl.command(context_settings=CONTEXT)
+@_calibrate_options
+@_common
+def calibrate(as_json: bool, **options: Any) -> None:
+    """Try the estimators on problems of known mutual information: bias, spread, coverage, time.
+
+    Rows land in table `calibration`; the report of a study then says what bias to expect of its curves. Only what
+    is not in the table is measured: after an interruption, the same command goes on.
+
+    \b
+    nsl calibrate --quick --estimators pooled
+    nsl calibrate --study quickstart --families gaussian,classes --pairs 1200
+    """
+    from nsl_assets.cli.calibrate import CalibrateRequest, calibrate_estimators
+
+    calibrate_estimators(CalibrateRequest(**options), as_json=as_json)
 
 
 @nsl.command(context_settings=CONTEXT)

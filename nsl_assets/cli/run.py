@@ -202,16 +202,20 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
 
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:
-    from nsl_assets.reporting import headline_curves, law_records, write_report
+    from nsl_assets.curve_bias import study_bias
+    from nsl_assets.reporting import bias_records, headline_curves, law_records, write_report
 
     results = Results(storage_root())
     if as_json:
         curves = headline_curves(results, name, study)
-        show_json({"study": name, "laws": law_records(name, curves), "failures": failures})
+        biases = bias_records(study_bias(results, name, study))
+        show_json({"study": name, "laws": law_records(name, curves), "calibration": biases, "failures": failures})
     else:
         written = write_report(results, name, study)
         show(f"{written.table}\n")
         show(f'pictures and table: {written.folder}\nresults:            {results.public_path}   (nsl sql "…")')
         show("in the browser:     make ui")
+        if written.warning:
+            show_error(f"warning: {written.warning}. See {written.folder / 'calibration.png'}.")
     for failure in failures:
         show_error(failure)

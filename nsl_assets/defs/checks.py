@@ -7,9 +7,11 @@ import dagster as dg
 import numpy as np
 
 from nsl_assets import noise, tasks
+from nsl_assets.curve_bias import how_to_calibrate, study_bias
 from nsl_assets.curves import measurement_hashes
 from nsl_assets.defs import keys
 from nsl_assets.grid import Noised, stored_embeddings, stored_noised, stored_task
+from nsl_assets.probing import ExpectedBias
 from nsl_assets.study import Study
 from nsl_resources.resources import StorageResource
 from nsl_resources.results import Results
@@ -41,6 +43,7 @@ def study_checks(name: str, study: Study) -> list[dg.AssetChecksDefinition]:
                 _measurement_check(
                     of_task, study, model, name="curve_is_complete", find=_absent(study, task, model), severity=WARN
                 ),
+                _calibration_check(of_task, study, model),
                 _law_check(of_task, model, "fit_converged", "not is_converged", ERROR),
                 _law_check(of_task, model, "fit_has_no_flags", "len(flags) > 0", WARN),
             ]
@@ -137,6 +140,35 @@ def _measurement_check(
         return _result(find(rows), len(rows), severity)
 
     return check
+
+
+def _calibration_check(of_task: keys.TaskKeys, study: Study, model: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=of_task.of_model(model, "mutual_information"),
+        name="calibration",
+        description="On problems of known information that look like these, the headline is right by 0.1 bit.",
+    )
+    def check(storage: StorageResource) -> dg.AssetCheckResult:
+        bias = study_bias(storage.results, of_task.study, study, task=of_task.task, model=model)
+        if bias is None:
+            return _result([how_to_calibrate(of_task.study, study)], 0, WARN)
+        found = [
+            f"{curve.n_cells} cells, q={level:g}: {_doubt(one)}"
+            for curve in bias.curves
+            for level, one in curve.by_level.items()
+            if one.is_large or one.is_off_map
+        ]
+        return _result(found, sum(len(curve.by_level) for curve in bias.curves), WARN)
+
+    return check
+
+
+def _doubt(expected: ExpectedBias) -> str:
+    estimate = f"{expected.features.value_bits:.2f} bits from {expected.features.n_pairs:,.0f} pairs"
+    if expected.is_off_map:
+        return f"{estimate} is off the map: no calibration problem is like it"
+    like = f"{expected.nearest[0].problem} at {expected.nearest[0].n_pairs:,} pairs"
+    return f"{estimate}, expected bias {expected.bias_bits:+.2f} ± {expected.spread_bits:.2f} bits (like {like})"
 
 
 def _embedding_is_finite(of_task: keys.TaskKeys, study: Study, model: str) -> dg.AssetChecksDefinition:
