@@ -16,7 +16,7 @@ from nsl_resources.dispatch import Failure, Message, Report, WorkerJob
 from nsl_resources.gpu import Device, Need, gpu_devices
 
 _LOG: Final = logging.getLogger(__name__)
-PROBING_MIB = 450
+PROBING_MIB = 500
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from nsl_assets import report
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
-from nsl_assets.curves import FittedCurve, fit_curve, read_curves
+from nsl_assets.curves import FittedCurve, MeasuredCurve, fit_curve, read_curves
+from nsl_assets.laws import Curve
 from nsl_assets.study import Study
 from nsl_resources.artifacts import atomic_write_bytes
 from nsl_resources.results import Results
@@ -94,16 +95,21 @@ def bias_records(bias: StudyBias | None) -> list[dict[str, Any]]:
 
 def headline_curves(results: Results, name: str, study: Study) -> list[FittedCurve]:
     """All curves of a study by its headline estimator, fitted."""
-    curves = read_curves(results, name, study)
+    return _headline_fits(read_curves(results, name, study), study)
+
+
+def _headline_fits(curves: list[MeasuredCurve], study: Study) -> list[FittedCurve]:
     return [fit_curve(curve, study) for curve in curves if curve.estimator == study.probing.headline]
 
 
 def write_report(results: Results, name: str, study: Study) -> WrittenReport:
     """Write the pictures and the law table of a study to `storage/reports/NAME/`."""
     folder = results.root / "reports" / name
-    fitted = headline_curves(results, name, study)
+    curves = read_curves(results, name, study)
+    fitted = _headline_fits(curves, study)
     pictures = [_write_picture(folder, one) for one in fitted if one.fit is not None]
     pictures += [_write_overview(folder, task, fitted) for task in study.tasks if _largest(task, fitted)]
+    pictures += _write_estimators(folder, curves, study)
     bias = study_bias(results, name, study)
     table = f"{law_table(name, fitted)}\n\n{bias_text(name, study, bias)}"
     atomic_write_bytes(folder / "laws.txt", f"{table}\n".encode())
@@ -124,6 +130,35 @@ def _write_calibration(folder: Path, name: str, bias: StudyBias) -> Path:
     )
     atomic_write_bytes(path, picture)
     return path
+
+
+def _write_estimators(folder: Path, curves: list[MeasuredCurve], study: Study) -> list[Path]:
+    """One picture a task that compares the estimators, each model at its largest training size."""
+    largest = {(one.task, one.model, one.estimator): one for one in sorted(curves, key=lambda one: one.n_cells)}
+    paths = []
+    for task in study.tasks:
+        of_task = [one for one in largest.values() if one.task == task]
+        models = list(dict.fromkeys(one.model for one in of_task))
+        by_model: dict[str, dict[str, Curve]] = {
+            model: {
+                name: largest[task, model, name].curve
+                for name in study.probing.estimators
+                if (task, model, name) in largest
+            }
+            for model in models
+        }
+        if max(map(len, by_model.values()), default=0) < 2:
+            continue
+        picture = report.estimators_figure(
+            by_model,
+            headline=study.probing.headline,
+            title=f"{task}: estimators compared",
+            truth=of_task[0].truth,
+            ceiling_bits=of_task[0].ceiling_bits,
+        )
+        paths.append(folder / f"{task}-estimators.png")
+        atomic_write_bytes(paths[-1], picture)
+    return paths
 
 
 def _write_picture(folder: Path, fitted: FittedCurve) -> Path:

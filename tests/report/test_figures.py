@@ -7,7 +7,7 @@ import pytest
 
 from nsl_assets.laws import Curve, LawSettings, NoiseLawFit, fit_noise_law, noise_law
 from nsl_assets.randomness import generator
-from nsl_assets.report import loss_figure, noise_law_figure, study_figure
+from nsl_assets.report import estimators_figure, loss_figure, noise_law_figure, study_figure
 from nsl_assets.report.canvas import depth_axis
 from nsl_assets.report.noise_law_figure import _doubts
 
@@ -44,6 +44,16 @@ def png_width(png: bytes) -> int:
 )
 def test_every_curve_can_be_drawn(curve: Curve) -> None:
     assert png_width(noise_law_figure(curve, fitted(curve), title="task: model")) == 1280
+
+
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_estimators_side_by_side(n_models: int) -> None:
+    by_estimator = {"pooled": measured(2.0, 200.0), "lmi": measured(1.2, 400.0, noiseless=True)}
+    curves = {f"model {number}": by_estimator for number in range(n_models)}
+    plain = estimators_figure(curves, headline="pooled", title="task")
+    assert png_width(plain) == 1280
+    other = estimators_figure(curves, headline="lmi", title="task", ceiling_bits=2.5)
+    assert other != plain
 
 
 def test_same_figure_same_bytes() -> None:
