@@ -32,6 +32,8 @@ from nsl_resources.results import CalibrationRow, Results
 FEWEST_PAIRS: Final = 50
 N_SEEDS: Final = 5
 QUICK_PAIRS, QUICK_SEEDS = (500, 2_000), 2
+WORKER_MIB: Final = 1_000
+"""Memory that a process may need at 20,000 pairs, its libraries included."""
 SECONDS: Final[dict[EstimatorName, tuple[float, float]]] = {
     "pooled": (3.0, 2e-3),
     "infonce": (3.0, 2e-3),
@@ -84,6 +86,8 @@ def calibrate_estimators(request: CalibrateRequest, *, as_json: bool) -> None:
     rows = [row for row in stored_rows(results, plan.settings, plan.estimators) if (row.problem, row.n_pairs) in wanted]
     if request.csv is not None:
         write_csv(request.csv, rows)
+    if request.study is not None:
+        Progress.on_stderr().say(f"`nsl run {request.study}` writes its report anew, with this calibration")
     _show(plan, rows, as_json=as_json)
 
 
@@ -102,8 +106,13 @@ def _plan(request: CalibrateRequest) -> _Plan:
         problems=_problems(request.problems, request.families),
         pairs=tuple(sorted(set(pairs))),
         n_seeds=request.n_seeds or (QUICK_SEEDS if request.is_quick else N_SEEDS),
-        n_workers=request.n_workers or host_budget(None, None).cores,
+        n_workers=request.n_workers or _most_workers(),
     )
+
+
+def _most_workers() -> int:
+    budget = host_budget()
+    return max(1, min(budget.cores, int(budget.memory_mib // WORKER_MIB)))
 
 
 def _problems(names: Sequence[str] | None, families: Sequence[str] | None) -> tuple[KnownProblem, ...]:

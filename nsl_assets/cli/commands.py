@@ -227,7 +227,7 @@ def _calibrate_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--quick", "is_quick", is_flag=True, help="A first look: 2 samples of 500 and of 2,000 pairs."),
         click.option("--again", "is_again", is_flag=True, help="Measure also what is in the table already."),
         click.option("--workers", "n_workers", type=click.IntRange(1, 1_000),
-                     help="Processes at a time.  [default: cores]"),
+                     help="Processes at a time.  [default: cores, where memory suffices]"),
         click.option("--csv", type=click.Path(path_type=Path, dir_okay=False),
                      help="Also write the rows to this file."),
     ]  # fmt: skip

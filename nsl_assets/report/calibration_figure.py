@@ -23,6 +23,7 @@ LOWEST_BITS: Final = 0.15
 TICKS_BITS: Final = (-3, -1, -0.3, -0.1, -0.05, 0, 0.05, 0.1, 0.3, 1, 3)
 NAMED_FROM_BITS: Final = 0.2
 """Problems with larger biases are named."""
+MOST_NAMES: Final = 6
 NAME_HEIGHT_DOTS: Final = 22.0
 FAMILY_COLOURS: Final = dict(
     zip(get_args(Family), (canvas.GREY, *canvas.MODEL_COLOURS[:6], "#7A4B00", "#B5A300"), strict=True)
@@ -87,7 +88,8 @@ def _name_the_worst(axes: "Axes", summaries: Sequence[ProblemSummary]) -> None:
     for one in sorted(summaries, key=lambda one: -abs(one.bias_bits)):
         height = float(axes.transData.transform((one.value_bits, one.bias_bits))[1])
         is_free = all(abs(height - other) > NAME_HEIGHT_DOTS for other in written)
-        if abs(one.bias_bits) > NAMED_FROM_BITS and one.problem not in named and is_free:
+        is_worth_it = abs(one.bias_bits) > NAMED_FROM_BITS and one.problem not in named and len(named) < MOST_NAMES
+        if is_worth_it and is_free:
             axes.annotate(one.problem, (one.value_bits, one.bias_bits), (6, -3.5), textcoords="offset points",
                           fontsize=9, color=canvas.GREY, zorder=2)  # fmt: skip
             written.append(height)
