@@ -24,8 +24,21 @@ from nsl_assets.laws.cell_number_law import cell_number_law
 from nsl_assets.laws.curve import Curve, Levels, levels_of
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
+from nsl_assets.laws.joint_comparison import SPLITS, HeldOutError, held_out_errors
+from nsl_assets.laws.joint_fit import JOINT_FLAGS, JointLawFit, JointParameter, fit_joint_law, fit_joint_laws
+from nsl_assets.laws.joint_prediction import (
+    JointPrediction,
+    JointTarget,
+    cells_for_joint,
+    depth_for_joint,
+    predict_joint,
+)
+from nsl_assets.laws.joint_settings import JointSettings
+from nsl_assets.laws.law_comparison import LawComparison, LawScore, compare_laws, compare_laws_of
 from nsl_assets.laws.noise_law_fit import NoiseLawFit, fit_noise_law
 from nsl_assets.laws.settings import LawSettings
+from nsl_assets.laws.surface import GridCells, Surface, grid_cells_of
+from nsl_assets.laws.toy_model import ToyModel
 
 CODE_VERSION: Final = "1"
 
@@ -33,23 +46,45 @@ __all__ = [
     "CELL_NUMBER_FLAGS",
     "CODE_VERSION",
     "FLAGS",
+    "JOINT_FLAGS",
+    "SPLITS",
     "BlockedCurve",
     "CellNumberLawFit",
     "Curve",
+    "GridCells",
+    "HeldOutError",
+    "JointLawFit",
+    "JointParameter",
+    "JointPrediction",
+    "JointSettings",
+    "JointTarget",
+    "LawComparison",
+    "LawScore",
     "LawSettings",
     "Levels",
     "NoiseLawBootstrap",
     "NoiseLawFit",
+    "Surface",
+    "ToyModel",
     "block_counts",
     "block_interval",
     "blocked",
     "bootstrap_noise_laws",
     "cell_number_law",
+    "cells_for_joint",
+    "compare_laws",
+    "compare_laws_of",
     "curve_over_cells",
     "depth_for",
+    "depth_for_joint",
     "fit_cell_number_law",
+    "fit_joint_law",
+    "fit_joint_laws",
     "fit_noise_law",
+    "grid_cells_of",
+    "held_out_errors",
     "levels_of",
     "noise_law",
     "noise_law_band",
+    "predict_joint",
 ]
