@@ -264,7 +264,7 @@ def results_asset(project: Project) -> dg.AssetsDefinition:
     ]
     spec = dg.AssetSpec(
         keys.RESULTS,
-        description="Tables `measurement`, `noise_law`, `run` and `study` in DuckDB: `nsl sql`.",
+        description="Tables `measurement`, `noise_law`, `run`, `study` and `calibration` in DuckDB: `nsl sql`.",
         deps=upstream,
         group_name="results",
         kinds={"duckdb"},
