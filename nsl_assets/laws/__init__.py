@@ -35,6 +35,13 @@ from nsl_assets.laws.joint_prediction import (
 )
 from nsl_assets.laws.joint_settings import JointSettings
 from nsl_assets.laws.law_comparison import LawComparison, LawScore, compare_laws, compare_laws_of
+from nsl_assets.laws.model_comparison import (
+    MODEL_COMPARISON_FLAGS,
+    Difference,
+    ModelComparison,
+    compare_blocked_curves,
+    compare_models,
+)
 from nsl_assets.laws.noise_law_fit import NoiseLawFit, fit_noise_law
 from nsl_assets.laws.settings import LawSettings
 from nsl_assets.laws.surface import GridCells, Surface, grid_cells_of
@@ -47,10 +54,12 @@ __all__ = [
     "CODE_VERSION",
     "FLAGS",
     "JOINT_FLAGS",
+    "MODEL_COMPARISON_FLAGS",
     "SPLITS",
     "BlockedCurve",
     "CellNumberLawFit",
     "Curve",
+    "Difference",
     "GridCells",
     "HeldOutError",
     "JointLawFit",
@@ -62,6 +71,7 @@ __all__ = [
     "LawScore",
     "LawSettings",
     "Levels",
+    "ModelComparison",
     "NoiseLawBootstrap",
     "NoiseLawFit",
     "Surface",
@@ -72,8 +82,10 @@ __all__ = [
     "bootstrap_noise_laws",
     "cell_number_law",
     "cells_for_joint",
+    "compare_blocked_curves",
     "compare_laws",
     "compare_laws_of",
+    "compare_models",
     "curve_over_cells",
     "depth_for",
     "depth_for_joint",

@@ -57,9 +57,16 @@ class BlockedCurve:
         NaN where a draw holds no measurement of a level.
         """
         measured = np.isfinite(self.bits) * self.group_weight
-        left_over = 2 if blocks == "seed" else 1
+        left_over = 2 if blocks == "seed" else 1  # the axis that is not drawn
         total = (np.nan_to_num(self.bits) * measured).sum(axis=left_over) @ counts.T
         weight = measured.sum(axis=left_over) @ counts.T
+        return np.where(weight > 0, total, np.nan) / np.where(weight > 0, weight, 1)
+
+    def seed_means(self) -> FloatArray:
+        """Information by level and seed, (n_levels, n_seeds); NaN where not measured."""
+        measured = np.isfinite(self.bits) * self.group_weight
+        weight = measured.sum(axis=2)
+        total = (np.nan_to_num(self.bits) * measured).sum(axis=2)
         return np.where(weight > 0, total, np.nan) / np.where(weight > 0, weight, 1)
 
 
@@ -89,6 +96,10 @@ class BlockFits:
     log_ubar: FloatArray
     """(n_draws,), in ln UMIs per cell."""
 
+    def values(self, quantity: Quantity) -> FloatArray:
+        """A quantity of every draw, (n_draws,)."""
+        return quantity(self.imax_bits, self.log_ubar)
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseLawBootstrap:
@@ -99,23 +110,28 @@ class NoiseLawBootstrap:
     fits: dict[Blocks, BlockFits]
     """By kind of blocks; probe groups only where there are several."""
 
+    def value(self, quantity: Quantity) -> float:
+        """A quantity of the curve itself."""
+        return float(quantity(np.asarray(self.imax_bits), np.asarray(self.log_ubar)))
+
     def interval(self, quantity: Quantity, confidence: float) -> tuple[float, float]:
         """Interval of a quantity; see ``block_interval``."""
-        estimate = float(quantity(np.asarray(self.imax_bits), np.asarray(self.log_ubar)))
-        draws = {name: (quantity(one.imax_bits, one.log_ubar), one.n_blocks) for name, one in self.fits.items()}
-        return block_interval(estimate, draws, confidence)
+        draws = {name: (fit.values(quantity), fit.n_blocks) for name, fit in self.fits.items()}
+        return block_interval(self.value(quantity), draws, confidence)
 
 
 def block_interval(
-    estimate: float, draws: dict[Blocks, tuple[FloatArray, int]], confidence: float
+    estimate: float, draws: dict[Blocks, tuple[FloatArray, int]], confidence: float, squared_half_width: float = 0.0
 ) -> tuple[float, float]:
     """``estimate ± sqrt(Σ t² n/(n-1) variance of the draws)`` over kinds of blocks, t with n - 1 degrees of freedom.
+
+    ``squared_half_width`` is added under the root, for errors that the draws do not show.
 
     ``draws`` are the quantity's values (n_draws,) and n, the number of blocks. The factor n/(n-1) makes up for
     deviations from the mean of few blocks. Open, (-inf, inf), with one block or many draws that cannot be fitted.
     """
     square = sum(_squared_half_width(values, n, confidence) for values, n in draws.values())
-    half = float(np.sqrt(square))
+    half = float(np.sqrt(square + squared_half_width))
     return estimate - half, estimate + half
 
 

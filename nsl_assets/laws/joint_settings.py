@@ -24,11 +24,11 @@ class JointSettings(Settings):
     """Mean and sd of ln I∞ over the mean of the three largest measured cells (form J)."""
     spread_prior_sd: float = Field(default=2.0, gt=0)
     """Sd of w around 0 (form J)."""
-    misfit_share: float = Field(default=0.7, ge=0, lt=1)
+    misfit_share: float = Field(default=0.5, ge=0, lt=1)
     """Share of the residual variance that neighbouring cells have in common; 0: independent errors."""
-    misfit_depth_length: float = Field(default=2.0, gt=0)
+    misfit_depth_length: float = Field(default=1.0, gt=0)
     """Distance in ln depth over which misfit is shared."""
-    misfit_cells_length: float = Field(default=4.0, gt=0)
+    misfit_cells_length: float = Field(default=2.0, gt=0)
     """Distance in ln training cells over which misfit is shared."""
     outside_misfit: float = Field(default=0.08, ge=0)
     """Additional sd of the prediction, as a share of the information, far from all measured cells."""
