@@ -108,9 +108,9 @@ def measured(**changes) -> Features:
         ({"value_bits": 1.5}, 1.0),
         ({"gap_bits": 0.35}, 1.0),
         ({"gap_bits": None}, 0.0),
-        ({"beyond_gaussian_bits": 1.0}, 2.0),
+        ({"beyond_gaussian_bits": 0.5}, 2.0),
         ({"is_categorical": True}, math.inf),
-        ({"n_pairs": 1_000, "value_bits": 2.5, "gap_bits": 0.35, "beyond_gaussian_bits": 0.5}, 2.0),
+        ({"n_pairs": 1_000, "value_bits": 2.5, "gap_bits": 0.35, "beyond_gaussian_bits": 0.25}, 2.0),
     ],
 )
 def test_distances_are_in_doublings_and_bits(changes, distance):

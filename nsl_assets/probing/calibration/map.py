@@ -18,7 +18,7 @@ FARTHEST: Final = 2.0
 """From this distance of the nearest problem on, a measurement is off the map."""
 LARGE_BIAS_BITS: Final = 0.1
 """Expected biases beyond this are warned of."""
-_SCALES: Final = {"n_doublings": 1.0, "value_bits": 0.5, "gap_bits": 0.25, "beyond_gaussian_bits": 0.5}
+_SCALES: Final = {"n_doublings": 1.0, "value_bits": 0.5, "gap_bits": 0.25, "beyond_gaussian_bits": 0.25}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Features:
         )
 
     def distance(self, other: "Features") -> float:
-        """1 for one doubling of the pairs, 0.5 bit of estimate, 0.25 bit of gap or 0.5 bit beyond the Gaussian.
+        """1 for one doubling of the pairs, 0.5 bit of estimate, 0.25 bit of gap or of what is beyond the Gaussian.
 
         What either side does not know counts for nothing; classes and columns are infinitely far apart.
         """
