@@ -32,7 +32,7 @@ class JointPrediction:
     law_bits: FloatArray
     """The law alone, without the misfit of measured neighbours: smooth and monotone."""
     outside: FloatArray
-    """0 at a measured cell without noise to 1 far from all of them."""
+    """Share of the misfit's variance that measured cells leave open, (n,): 1 far from all of them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def predict_joint(
     smoother = _smoother(fit, np.ravel(places[0]), np.ravel(places[1]))
     settings, variance = fit.settings, fit.posterior.sd_bits**2
     bits = smoother.law + smoother.field @ _residuals(fit)
-    outside = np.sqrt(smoother.open_share / settings.misfit_share) if settings.misfit_share else np.ones_like(bits)
+    outside = smoother.open_share / settings.misfit_share if settings.misfit_share else np.ones_like(bits)
     square = np.einsum("ni,ij,nj->n", smoother.slopes, fit.posterior.covariance, smoother.slopes)
     square += variance * smoother.open_share + (settings.outside_misfit * outside * np.maximum(bits, 0)) ** 2
     if of == "measurement":

@@ -30,7 +30,7 @@ class JointSettings(Settings):
     """Distance in ln depth over which misfit is shared."""
     misfit_cells_length: float = Field(default=2.0, gt=0)
     """Distance in ln training cells over which misfit is shared."""
-    outside_misfit: float = Field(default=0.08, ge=0)
+    outside_misfit: float = Field(default=0.09, ge=0)
     """Additional sd of the prediction, as a share of the information, far from all measured cells."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""

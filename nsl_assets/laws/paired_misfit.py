@@ -65,7 +65,7 @@ def _error_of_means(by_seed: FloatArray, slopes: FloatArray, inverse: FloatArray
         return 0.0
     deviations = np.nan_to_num(by_seed - np.nanmean(by_seed, axis=1, keepdims=True))
     unexplained = deviations - slopes @ (inverse @ deviations)
-    return float((unexplained**2).sum()) / free / n_seeds
+    return float((unexplained**2).sum() / (free * n_seeds))
 
 
 def _gradient(quantity: Quantity, fit: NoiseLawBootstrap) -> FloatArray:
@@ -85,5 +85,6 @@ def _shared_variance(first: _Misfit, second: _Misfit) -> float:
         return 0.0
     norm = float(np.linalg.norm(first.residuals) * np.linalg.norm(second.residuals))
     correlation = float(first.residuals @ second.residuals) / norm if norm > 0 else 0.0
-    sd = np.sqrt(first.variance * second.variance)
-    return float(correlation * float(sd) * float(first.influence @ second.influence))
+    sd = float(np.sqrt(first.variance * second.variance))
+    both: float = correlation * sd * float(first.influence @ second.influence)
+    return both
