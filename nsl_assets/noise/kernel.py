@@ -6,7 +6,6 @@ file that holds a function, not of the files of the functions that it calls.
 
 # ruff: noqa: PLR0917 - compiled functions take their arguments by position
 
-from collections.abc import Callable
 from math import exp, floor, lgamma, log, log1p, pi, sqrt
 from typing import Final
 
@@ -14,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nsl_assets.compiling import Parameters, Result, compiled
+from nsl_assets.compiling import compiled, inlined
 
 U64 = np.uint64
 Words = npt.NDArray[np.uint64]
@@ -28,12 +27,6 @@ _TABLED: Final = 64
 _AT_ONCE: Final = 8
 _INVERSION_BELOW: Final = 10.0  # expected molecules below which the search from zero is short
 _INVERSION_LIMIT: Final = 110  # P(X > 110) < 1e-70 where fewer than 10 molecules are expected
-
-
-def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """The same for a step of a loop that must vectorise: a call that is left in it would prevent that."""
-    result: Callable[Parameters, Result] = numba.njit(forceinline=True, cache=True)(function)
-    return result
 
 
 @inlined

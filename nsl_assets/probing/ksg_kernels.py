@@ -7,14 +7,12 @@ so a leaf is passed over only if none of its points can matter.
 
 # ruff: noqa: PLR0917 - compiled functions take their arguments by position
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from nsl_assets.compiling import Parameters, Result, compiled
+from nsl_assets.compiling import compiled, inlined
 
 Floats = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
@@ -35,12 +33,6 @@ class Leaves(NamedTuple):
     lows: Floats
     highs: Floats
     sizes: Counts
-
-
-def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compiled into its callers: a call with arrays would take longer than the loops over one leaf."""
-    result: Callable[Parameters, Result] = numba.njit(forceinline=True, cache=True)(function)
-    return result
 
 
 @compiled

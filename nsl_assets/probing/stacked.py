@@ -6,7 +6,7 @@ generators alone; torch's own random state is neither read nor changed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,11 +37,6 @@ def training_on(device: str) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def one_thread() -> AbstractContextManager[None]:
-    """Training on the CPU."""
-    return training_on("cpu")
 
 
 def n_parameters(layers: Sequence[Layer]) -> int:
