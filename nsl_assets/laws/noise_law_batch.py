@@ -7,7 +7,7 @@ import numpy as np
 
 from nsl_assets.laws.batched import Box, IntArray, Minima, least_squares
 from nsl_assets.laws.equations import NATS_PER_TWO_BITS, FloatArray
-from nsl_assets.laws.search import Points
+from nsl_assets.laws.search import FAR, Points
 
 UBAR_STARTS: Final = 9
 """Starts of ln ū, spread from a hundredth of the shallowest level to a hundred times the deepest."""
@@ -78,7 +78,7 @@ def fit_from(problems: NoiseLawProblems, imax_bits: FloatArray, log_ubar: FloatA
 
 def fit_from_everywhere(problems: NoiseLawProblems) -> Minima:
     """Fits every problem from starts over the whole range of ū; the lowest is kept."""
-    depth_low, depth_high = problems.box.low[1] + np.log(1e6), problems.box.high[1] - np.log(1e6)
+    depth_low, depth_high = problems.box.low[1] + np.log(FAR), problems.box.high[1] - np.log(FAR)
     shares = np.linspace(0, 1, UBAR_STARTS)[:, None]
     log_ubar = depth_low - START_REACH + shares * (depth_high - depth_low + 2 * START_REACH)
     top = np.maximum((problems.bits * problems.weight).max(axis=0), 0.1)
