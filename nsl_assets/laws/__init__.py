@@ -1,6 +1,7 @@
-"""Room 5: scaling laws fitted to measured information: the noise law (Eq. 1), its inversion, intervals.
+"""Room 5: scaling laws fitted to measured information: noise law (Eq. 1), cell-number law (B3), joint law, rivals.
 
-Curves in, fitted laws out: nothing here measures information, plans experiments or draws.
+Curves and surfaces in, fitted laws, predictions, targets and comparisons out: nothing here measures information,
+plans experiments or draws.
 """
 
 from typing import Final
