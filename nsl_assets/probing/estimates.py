@@ -167,7 +167,7 @@ def _infonce(evidence: Evidence) -> Measurement:
 def _latent(evidence: Evidence) -> Measurement:
     from nsl_assets.probing.latent import measure_latent
 
-    return measure_latent(evidence.pairs, evidence.settings.lmi, evidence.seed)
+    return measure_latent(evidence.pairs, evidence.settings.lmi, evidence.seed, evidence.device)
 
 
 def _ksg(evidence: Evidence) -> Measurement:
