@@ -13,7 +13,6 @@ from nsl_assets.probing.measurement import Measurement, Terms, standard_error_bi
 
 _CHANCE: Final = 3.0
 _NOT_YET_LEARNT: Final = 0.2
-_SMALLEST_ERROR_BITS: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -147,26 +146,13 @@ class HeldOutBounds:
 
 
 def headline_bits(bounds: HeldOutBounds) -> float:
-    """The Gaussian information clipped to [B + gap/2, B + gap]; without one B + gap/2; with groups B.
+    """B + gap/2, with B the bound corrected for its finite number of contrasts; between groups B.
 
-    B is the bound corrected for its finite number of contrasts; half the gap is what fitted parameters cost on new
-    pairs. A Gaussian information clearly above B + gap, more than even training pairs show, says that the data
-    are not Gaussian: it then counts less (`_trust`). Between groups the gap also holds what only the known
+    Half the gap is what fitted parameters cost on new pairs. Between groups the gap also holds what only the known
     groups share, and nothing is added.
     """
-    corrected, gap = bounds.bound_bits + bounds.contrast_bits, bounds.gap_bits
-    if bounds.group is not None:
-        return corrected
-    if bounds.gaussian is None:
-        return corrected + gap / 2
-    half, value = corrected + gap / 2, bounds.gaussian.value_bits
-    trust = _trust((value - corrected - gap) / max(bounds.standard_error_bits, _SMALLEST_ERROR_BITS))
-    return half + trust * (float(np.clip(value, half, corrected + gap)) - half)
-
-
-def _trust(excess: float) -> float:
-    """1 up to one standard error of excess, falling to 0 at three."""
-    return float(np.clip((3.0 - excess) / 2.0, 0.0, 1.0))
+    corrected = bounds.bound_bits + bounds.contrast_bits
+    return corrected if bounds.group is not None else corrected + bounds.gap_bits / 2
 
 
 def infonce_measurement(bounds: HeldOutBounds) -> Measurement:

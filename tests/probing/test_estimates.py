@@ -90,7 +90,7 @@ def test_weak_and_wide_information_is_flagged_not_invented():
     result = measured("gaussian_1.0bit_16d", 400, "pooled")
     assert result.low_bits < 1.0 < result.high_bits
     assert {"few_pairs", "unreliable"} <= set(result.flags)
-    assert result.value_bits == pytest.approx(1.0, abs=0.4)
+    assert result.diagnostics["bound_bits"] < result.value_bits < 1.3
 
 
 def test_information_too_weak_for_any_network_stays_in_the_interval():

@@ -1,7 +1,5 @@
 """The headline rule and its bracket, from bounds that are made up."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -36,25 +34,12 @@ def bounds(*folds, gaussian=None, columns=None, group=None, n_contrasts=1_000):
     )
 
 
-@pytest.mark.parametrize(
-    ("gaussian", "headline"), [(None, 1.1), (0.5, 1.1), (1.15, 1.15), (1.2, 1.2), (9.0, 1.1)], ids=str
-)
-def test_the_gaussian_copula_counts_within_half_the_gap_and_the_gap(gaussian, headline):
+@pytest.mark.parametrize("gaussian", [None, 0.5, 1.15, 9.0])
+def test_the_headline_adds_half_the_gap_whatever_the_copula_says(gaussian):
     two = bounds(fold(0, 1.0, 1.2), fold(1, 1.0, 1.2), gaussian=gaussian)
-    assert pooled_measurement(two).value_bits == pytest.approx(headline)
+    assert pooled_measurement(two).value_bits == pytest.approx(1.1)
     assert infonce_measurement(two).value_bits == pytest.approx(1.0)
     assert two.gap_bits == pytest.approx(0.2)
-
-
-def test_trust_in_the_gaussian_copula_falls_continuously():
-    terms = np.tile([0.9, 1.1], 25)
-    halves = [replace(fold(number, 1.0, 1.2), terms_bits=terms) for number in range(2)]
-    error = bounds(*halves).standard_error_bits
-    values = [
-        pooled_measurement(bounds(*halves, gaussian=1.2 + excess * error)).value_bits
-        for excess in (0.9, 1.1, 2, 2.9, 3.1)
-    ]
-    np.testing.assert_allclose(values, [1.2, 1.195, 1.15, 1.105, 1.1])
 
 
 def test_between_groups_the_gap_is_not_added():
@@ -86,8 +71,8 @@ def test_an_unreliable_bracket_reaches_up_to_the_gaussian_information():
     assert pooled_measurement(two).high_bits == pytest.approx(0.8 + 1.96 * 0.05)
 
 
-@pytest.mark.parametrize(("gaussian", "headline"), [(0.4, 0.4), (0.14, 0.0), (-0.1, 0.0)])
-def test_where_no_fold_finds_anything_the_copula_speaks_beyond_chance(gaussian, headline):
+@pytest.mark.parametrize(("gaussian", "headline"), [(0.4, 0.2), (0.14, 0.0), (-0.1, 0.0)])
+def test_where_no_fold_finds_anything_half_of_the_copula_beyond_chance_counts(gaussian, headline):
     two = bounds(fold(0, 0.0, 0.0, is_zero=True), fold(1, 0.0, 0.0, is_zero=True), gaussian=gaussian)
     assert pooled_measurement(two).value_bits == pytest.approx(headline)
     assert "nothing_found" in pooled_measurement(two).flags
