@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def by_label(results: object) -> dict[str, WorkerResult]:
 
 
 def children(pid: int) -> set[int]:
-    return {process.pid for process in processes.snapshot().values() if process.parent == pid}
+    """But for the resource tracker that a process pool of another test may have left to this process."""
+    tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    return {process.pid for process in processes.snapshot().values() if process.parent == pid} - {tracker}
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
