@@ -254,6 +254,57 @@ def calibrate(as_json: bool, **options: Any) -> None:
     calibrate_estimators(CalibrateRequest(**options), as_json=as_json)
 
 
+def _table_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which columns of a table hold what."""
+    options = [
+        click.option("--x", help="Column of the depth.  [default: umis_per_cell]"),
+        click.option("--y", help="Column of the information in bits.  [default: mi_bits]"),
+        click.option("--by", callback=_names,
+                     help="Columns that tell curves apart.  [default: those of study, dataset, task, model, n_cells, "
+                     "estimator that there are]"),
+        click.option("--level", help="Column of the noise level.  [default: level, quality or noise_level]"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _law_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of the laws and of the depth that is asked for."""
+    options = [
+        click.option("--protocol", type=click.Choice(["corrected", "published"]),
+                     help="As science has it, or as the paper did.  [default: corrected]"),
+        click.option("--target", type=float, help="Depth for this fraction of Imax.  [default: 0.9]"),
+        click.option("--bits-below", type=float, help="Depth for so many bits below Imax, instead of a fraction."),
+        click.option("--confidence", type=float, help="Coverage of the intervals.  [default: 0.95]"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--law", default="noise", show_default=True, type=click.Choice(["noise", "cells", "joint"]),
+              help="Noise law of each curve, cell-number law of each level, or joint law of each model.")
+@_table_options
+@_law_options
+@_common
+def fit(table: Path, law: Any, as_json: bool, **options: Any) -> None:
+    """Fit a law to every curve of TABLE: anybody's measurements, as .csv, .tsv or .parquet, one row a measurement.
+
+    A curve that cannot be fitted says why and stops no other. Exit 1 where none could be fitted.
+
+    \b
+    nsl fit measurements.csv
+    nsl fit measurements.csv --protocol published --by task,model,n_cells --json
+    """
+    from nsl_assets.cli.fit import fit_table
+    from nsl_assets.cli.law_request import law_settings, table_columns
+
+    raise SystemExit(fit_table(table, law, table_columns(law, options), law_settings(options), as_json=as_json))
+
+
 @nsl.command(context_settings=CONTEXT)
 @click.argument("query")
 @_common

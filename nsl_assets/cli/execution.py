@@ -43,7 +43,15 @@ class _Execution:
             grid = [of_task.of_model(model, asset) for asset in keys.GRID_ASSETS]
             corners = [f"{keys.size_key(sizes[0])}|{levels[0]}", f"{keys.size_key(sizes[-1])}|{levels[-1]}"]
             self._materialize(grid, corners)
-            self._materialize([of_task.of_model(model, "noise_law")], [keys.size_key(n) for n in sizes])
+            self._laws(of_task, model, levels)
+        if len(self.study.models) > 1:
+            self._materialize([of_task.model_comparison])
+
+    def _laws(self, of_task: keys.TaskKeys, model: str, levels: list[str]) -> None:
+        sizes = [keys.size_key(n_cells) for n_cells in self.study.sizes_of(model)]
+        partitions: dict[str, list[str] | None] = {"noise_law": sizes, "cell_number_law": levels, "joint_law": None}
+        for law in keys.law_names(self.study, model):
+            self._materialize([of_task.of_model(model, law)], partitions[law])
 
     def _materialize(self, assets: list[dg.AssetKey], partitions: list[str] | None = None) -> bool:
         """One Dagster run over a range of partitions. What is stored already costs its assets next to nothing."""

@@ -1,26 +1,27 @@
 """Asset factories: each asset reads its partition keys, calls a room, and records metadata. Nothing else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import dagster as dg
 
-from nsl_assets.curves import fit_curve, land_laws, law_hash, read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import combined_version, record_partition
 from nsl_assets.defs.grid_run import GridRun, plain_failures
-from nsl_assets.defs.metadata import depth_text, law_metadata, noised_metadata, source_metadata
-from nsl_assets.defs.versions import grid_version, law_version, noised_version, report_version, source_version
+from nsl_assets.defs.law_assets import LawAssets
+from nsl_assets.defs.metadata import depth_text, noised_metadata, source_metadata
+from nsl_assets.defs.specs import SpecOptions, asset_spec, op_name
+from nsl_assets.defs.versions import grid_version, noised_version, report_version, source_version
 from nsl_assets.grid import Platform, prepare_data, prepare_noised, register
 from nsl_assets.identity import auxiliary_hash, data_hash
 from nsl_assets.noise import level_of
 from nsl_assets.progress import Progress
-from nsl_assets.reporting import picture_of, write_report
+from nsl_assets.reporting import write_report
 from nsl_assets.study import Machine, Project, Study
 from nsl_resources.resources import StorageResource, WorkersResource
-from nsl_resources.results import SCHEMA_VERSION
+from nsl_resources.results import SCHEMA_VERSION, TABLES
 
 PARTITIONS_PER_RUN = 64
 """A run costs seconds and records its partitions one by one, so a run takes a whole backfilled row."""
@@ -48,8 +49,8 @@ class StudyAssets:
             of_task = keys.TaskKeys(self.name, task)
             assets += [self.source(of_task), self.noised(of_task)]
             for model in self.study.models:
-                assets += [self.grid(of_task, model), self.noise_law(of_task, model)]
-        return assets
+                assets.append(self.grid(of_task, model))
+        return [*assets, *LawAssets(self.name, self.study).build()]
 
     def source(self, of_task: keys.TaskKeys) -> dg.AssetsDefinition:
         """`<study>/<task>/source`: canonical counts, auxiliary signal, split."""
@@ -61,7 +62,7 @@ class StudyAssets:
             code_version=source_version(self.study, of_task.task),
         )
 
-        @dg.multi_asset(specs=[spec], name=_op_name(of_task.source))
+        @dg.multi_asset(specs=[spec], name=op_name(of_task.source))
         def source(
             context: dg.AssetExecutionContext, storage: StorageResource, workers: WorkersResource
         ) -> Iterator[Any]:
@@ -88,7 +89,7 @@ class StudyAssets:
 
         @dg.multi_asset(
             specs=[spec],
-            name=_op_name(of_task.noised),
+            name=op_name(of_task.noised),
             partitions_def=keys.noise_partitions(self.study),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
@@ -137,7 +138,7 @@ class StudyAssets:
 
         @dg.multi_asset(
             specs=specs,
-            name=_op_name(of_task.of_model(model, "grid")),
+            name=op_name(of_task.of_model(model, "grid")),
             partitions_def=keys.grid_partitions(self.study, model),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
@@ -153,66 +154,19 @@ class StudyAssets:
 
         return grid
 
-    def noise_law(self, of_task: keys.TaskKeys, model: str) -> dg.AssetsDefinition:
-        """`<study>/<task>/<model>/noise_law`: the fit over the noise levels, one partition a training size."""
-        key, upstream = of_task.of_model(model, "noise_law"), of_task.of_model(model, "mutual_information")
-        spec = self._spec(
-            key,
-            f"Noise law of `{model}`: how many bits, at what depth, and how deep is deep enough.",
-            kinds={"scipy"},
-            deps=[dg.AssetDep(upstream, partition_mapping=dg.MultiToSingleDimensionPartitionMapping(keys.CELLS))],
-            code_version=law_version(self.study),
-            automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
-        )
-
-        @dg.multi_asset(
-            specs=[spec],
-            name=_op_name(key),
-            partitions_def=keys.size_partitions(self.study, model),
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
-        )
-        def noise_law(
-            context: dg.AssetExecutionContext, storage: StorageResource, workers: WorkersResource
-        ) -> Iterator[Any]:
-            wanted = {keys.size_of(partition): partition for partition in context.partition_keys}
-            curves = read_curves(storage.results, self.name, self.study, task=of_task.task, model=model)
-            fitted = [fit_curve(curve, self.study) for curve in curves if curve.n_cells in wanted]
-            land_laws(storage.results, self.name, self.study, fitted)
-            for one in fitted:
-                if one.measured.estimator != self.study.probing.headline:
-                    continue
-                partition = wanted[one.measured.n_cells]
-                record_partition(
-                    context,
-                    key,
-                    partition,
-                    data_version=law_hash(one, self.study),
-                    code_version=law_version(self.study),
-                    dependencies=[(upstream, [keys.grid_key(one.measured.n_cells, q) for q in self.study.levels])],
-                    metadata=law_metadata(one, picture_of(one)),
-                )
-            yield from ()
-
-        return noise_law
-
     def report(self) -> dg.AssetsDefinition:
         """`<study>/report`: pictures and the law table, as files."""
         key = keys.report_key(self.name)
-        laws_of_study = [
-            keys.TaskKeys(self.name, task).of_model(model, "noise_law")
-            for task in self.study.tasks
-            for model in self.study.models
-        ]
         spec = self._spec(
             key,
             "Pictures of every curve and the table of fitted laws, as files to open and to send.",
             kinds={"matplotlib"},
-            deps=laws_of_study,
+            deps=keys.law_keys(self.name, self.study),
             code_version=report_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
         )
 
-        @dg.multi_asset(specs=[spec], name=_op_name(key))
+        @dg.multi_asset(specs=[spec], name=op_name(key))
         def report_files(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
             written = write_report(storage.results, self.name, self.study)
             yield dg.MaterializeResult(
@@ -228,43 +182,16 @@ class StudyAssets:
     def _platform(self, storage: StorageResource, workers: WorkersResource) -> Platform:
         return Platform(storage.artifacts, storage.results, workers.dispatcher(), self.machine)
 
-    def _spec(
-        self,
-        key: dg.AssetKey,
-        description: str,
-        *,
-        kinds: set[str],
-        code_version: str,
-        deps: Iterable[dg.AssetKey | dg.AssetDep] = (),
-        automation_condition: dg.AutomationCondition[dg.AssetKey] | None = None,
-    ) -> dg.AssetSpec:
-        return dg.AssetSpec(
-            key,
-            description=description,
-            deps=list(deps),
-            group_name=self.name,
-            kinds=kinds,
-            owners=list(self.study.owners) or None,
-            code_version=code_version,
-            automation_condition=automation_condition,
-            tags={"nsl/study": self.name, "nsl/protocol": self.study.protocol},
-            # Partitions are recorded one by one while a run goes on; there is nothing left to return.
-            skippable=True,
-        )
+    def _spec(self, key: dg.AssetKey, description: str, **how: Unpack[SpecOptions]) -> dg.AssetSpec:
+        return asset_spec(self.name, self.study, key, description, **how)
 
 
 def results_asset(project: Project) -> dg.AssetsDefinition:
     """`results`: the DuckDB tables over all studies."""
-    upstream = [
-        keys.TaskKeys(name, task).of_model(model, asset)
-        for name, study in project.studies.items()
-        for task in study.tasks
-        for model in study.models
-        for asset in ("mutual_information", "noise_law")
-    ]
+    upstream = [key for name, study in project.studies.items() for key in keys.landing_keys(name, study)]
     spec = dg.AssetSpec(
         keys.RESULTS,
-        description="Tables `measurement`, `noise_law`, `run`, `study` and `calibration` in DuckDB: `nsl sql`.",
+        description=f"Tables {', '.join(f'`{table}`' for table in TABLES)} in DuckDB: `nsl sql`.",
         deps=upstream,
         group_name="results",
         kinds={"duckdb"},
@@ -279,7 +206,3 @@ def results_asset(project: Project) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(asset_key=keys.RESULTS, metadata=metadata)
 
     return results
-
-
-def _op_name(key: dg.AssetKey) -> str:
-    return "__".join(key.path)

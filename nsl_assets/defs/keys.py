@@ -9,6 +9,8 @@ from nsl_assets.study import Study
 
 CELLS, NOISE = "cells", "noise"
 SIZE_DIGITS = 9
+CELL_NUMBER_LAW_SIZES, JOINT_LAW_SIZES = 4, 2
+"""The fewest training sizes that each law can be fitted to."""
 GRID_ASSETS = ("trained", "embedding", "mutual_information")
 
 
@@ -29,9 +31,36 @@ class TaskKeys:
         """Thinned counts, by noise level."""
         return dg.AssetKey([self.study, self.task, "noised"])
 
+    @property
+    def model_comparison(self) -> dg.AssetKey:
+        """Differences between the models."""
+        return dg.AssetKey([self.study, self.task, "model_comparison"])
+
     def of_model(self, model: str, name: str) -> dg.AssetKey:
-        """`trained`, `embedding`, `mutual_information` or `noise_law` of a model."""
+        """`trained`, `embedding`, `mutual_information` or a law of a model."""
         return dg.AssetKey([self.study, self.task, model, name])
+
+
+def law_names(study: Study, model: str) -> list[str]:
+    """The laws that the grid of a model is large enough for."""
+    n_sizes = len(study.sizes_of(model))
+    smallest = {"noise_law": 1, "cell_number_law": CELL_NUMBER_LAW_SIZES, "joint_law": JOINT_LAW_SIZES}
+    return [law for law, needed in smallest.items() if n_sizes >= needed]
+
+
+def law_keys(name: str, study: Study) -> list[dg.AssetKey]:
+    """Everything that is fitted to the measurements of a study."""
+    of_tasks = [TaskKeys(name, task) for task in study.tasks]
+    laws = [of.of_model(model, law) for of in of_tasks for model in study.models for law in law_names(study, model)]
+    return laws + ([of.model_comparison for of in of_tasks] if len(study.models) > 1 else [])
+
+
+def landing_keys(name: str, study: Study) -> list[dg.AssetKey]:
+    """Everything of a study that lands rows."""
+    measured = [
+        TaskKeys(name, task).of_model(model, "mutual_information") for task in study.tasks for model in study.models
+    ]
+    return measured + law_keys(name, study)
 
 
 def report_key(study: str) -> dg.AssetKey:

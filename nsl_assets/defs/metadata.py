@@ -2,14 +2,15 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
 from nsl_assets import report
-from nsl_assets.curves import FittedCurve
 from nsl_assets.grid import Noised, Outcome
+from nsl_assets.laws import ComparedLaws, ComparedModels, Difference, FittedCells, FittedCurve, FittedSurface
 from nsl_assets.tasks import Task
 
 Metadata = Mapping[str, dg.MetadataValue]
@@ -88,16 +89,16 @@ def _distinct(fits: Sequence[Mapping[str, Any]], name: str) -> str:
     return ", ".join(sorted({str(fit.get(name, "unknown")) for fit in fits}))
 
 
-def law_metadata(fitted: FittedCurve, picture: bytes | None) -> Metadata:
-    """Parameters with their intervals, goodness of fit, flags, and the picture of the curve."""
+def law_metadata(fitted: FittedCurve, rivals: ComparedLaws, picture: bytes | None) -> Metadata:
+    """Parameters with their intervals, goodness of fit, the best rival, flags, and the picture of the curve."""
     if fitted.fit is None:
         return {"problem": dg.MetadataValue.text(fitted.problem)}
     fit = fitted.fit
-    metadata = {
+    metadata: dict[str, dg.MetadataValue] = {
         "imax_bits": dg.MetadataValue.float(fit.imax_bits),
-        "imax_interval_bits": dg.MetadataValue.text(f"{fit.imax_low_bits:.3g} – {fit.imax_high_bits:.3g}"),
+        "imax_interval_bits": dg.MetadataValue.text(_interval(fit.imax_low_bits, fit.imax_high_bits)),
         "ubar_umis_per_cell": dg.MetadataValue.float(fit.ubar),
-        "ubar_interval": dg.MetadataValue.text(f"{fit.ubar_low:.4g} – {fit.ubar_high:.4g}"),
+        "ubar_interval": dg.MetadataValue.text(_interval(fit.ubar_low, fit.ubar_high)),
         "target_depth_umis_per_cell": dg.MetadataValue.float(fit.target_depth),
         "target": dg.MetadataValue.text(fit.target_label),
         "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
@@ -105,7 +106,84 @@ def law_metadata(fitted: FittedCurve, picture: bytes | None) -> Metadata:
         "n_points": dg.MetadataValue.int(fit.n_points),
         "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
     }
+    if rivals.comparison is not None:
+        metadata["best_law"] = dg.MetadataValue.text(rivals.comparison.best.law)
+        metadata["laws"] = _markdown([asdict(score) for score in rivals.comparison.scores])
     return metadata if picture is None else metadata | {"curve": inline_picture(picture, fitted.measured.title)}
+
+
+def cell_number_metadata(fitted: FittedCells) -> Metadata:
+    """Parameters with their intervals, goodness of fit and flags."""
+    if fitted.fit is None:
+        return {"problem": dg.MetadataValue.text(fitted.problem)}
+    fit = fitted.fit
+    return {
+        "umis_per_cell": dg.MetadataValue.float(fitted.measured.depth),
+        "i_inf_bits": dg.MetadataValue.float(fit.i_inf_bits),
+        "i_inf_interval_bits": dg.MetadataValue.text(_interval(fit.i_inf_low_bits, fit.i_inf_high_bits)),
+        "n_sat_cells": dg.MetadataValue.float(fit.n_sat),
+        "n_sat_interval": dg.MetadataValue.text(_interval(fit.n_sat_low, fit.n_sat_high)),
+        "exponent": dg.MetadataValue.float(fit.exponent),
+        "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
+        "n_points": dg.MetadataValue.int(fit.n_points),
+        "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
+    }
+
+
+def joint_metadata(fitted: FittedSurface) -> Metadata:
+    """Parameters with their intervals, what the prior decided, goodness of fit and flags."""
+    if fitted.fit is None:
+        return {"problem": dg.MetadataValue.text(fitted.problem)}
+    fit = fitted.fit
+    return {
+        "parameters": _markdown([asdict(parameter) for parameter in fit.parameters]),
+        "residual_sd_bits": dg.MetadataValue.float(fit.residual_sd_bits),
+        "r2_grid_cells": dg.MetadataValue.float(fit.r2_grid_cells),
+        "n_grid_cells": dg.MetadataValue.int(fit.n_grid_cells),
+        "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
+    }
+
+
+def comparison_metadata(compared: Sequence[ComparedModels]) -> Metadata:
+    """All differences as one table, and what could not be compared."""
+    rows = [
+        {
+            "cells": one.first.n_cells,
+            "models": f"{one.first.model} – {one.second.model}",
+            "Imax (bits)": _difference(one.comparison.imax_bits),
+            "ū, ratio": _difference(one.comparison.ubar_ratio),
+            "target depth, ratio": _difference(one.comparison.target_depth_ratio),
+            "flags": ", ".join(one.comparison.flags) or "none",
+        }
+        for one in compared
+        if one.comparison is not None
+    ]
+    problems = [f"{one.first.title}, {one.second.model}: {one.problem}" for one in compared if one.comparison is None]
+    metadata: dict[str, dg.MetadataValue] = {"differences": _markdown(rows)}
+    if problems:
+        metadata["problem"] = dg.MetadataValue.text("; ".join(problems))
+    return metadata
+
+
+def _difference(difference: Difference) -> str:
+    return f"{difference.value:.3g} ({_interval(difference.low, difference.high)})"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.4g} – {high:.4g}"
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Rows as a Markdown table."""
+    if not rows:
+        return dg.MetadataValue.md("none")
+    heading = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
+    lines = [" | ".join(_cell(value) for value in row.values()) for row in rows]
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in [*heading, *lines]))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def inline_picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:

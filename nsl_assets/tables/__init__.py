@@ -4,7 +4,7 @@ What rows and columns mean is up to the reader of the table: models look embeddi
 """
 
 from nsl_assets.tables.address import FORMS, Address
-from nsl_assets.tables.reading import read_npy, read_table
+from nsl_assets.tables.reading import read_columns, read_npy, read_table
 from nsl_assets.tables.table import Table, holds_numbers
 
-__all__ = ["FORMS", "Address", "Table", "holds_numbers", "read_npy", "read_table"]
+__all__ = ["FORMS", "Address", "Table", "holds_numbers", "read_columns", "read_npy", "read_table"]

@@ -45,6 +45,32 @@ def read_table(address: Address, *, first_column_is_names: bool = False) -> Tabl
     return table
 
 
+def read_columns(path: Path) -> pd.DataFrame:
+    """All columns of a .csv, .tsv (also .gz) or .parquet with a header, as they are: none is taken as names of rows.
+
+    Raises InputError, in one line, for files that are missing, damaged, empty or of another kind.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path} (looked for in {Path.cwd()}). Correct its path.")
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind not in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"{path} is no table of measurements: a .csv, .tsv or .parquet with a header is needed.")
+    with _readable(path):
+        try:
+            if kind == ".parquet":
+                frame = pd.read_parquet(path).reset_index()
+            else:
+                frame = pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", low_memory=False)
+        except ValueError as error:  # the errors of pyarrow and of pandas' parser are ValueErrors
+            raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}.") from error
+    if not len(frame):
+        raise InputError(f"{path} is empty: it has no row of measurements.")
+    return frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+
+
 def read_npy(path: Path) -> npt.NDArray[Any]:
     """The array of a .npy, mapped and not loaded. Raises InputError for pickled or damaged ones."""
     with _readable(path):

@@ -11,7 +11,18 @@ Everything but ``landed`` can be deleted: the next publication makes it again.
 from nsl_resources.results.landing import Damaged
 from nsl_resources.results.publishing import Publication
 from nsl_resources.results.reading import connect, query
-from nsl_resources.results.rows import CalibrationRow, MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
+from nsl_resources.results.rows import (
+    CalibrationRow,
+    CellNumberLawRow,
+    JointLawRow,
+    LawComparisonRow,
+    MeasurementRow,
+    ModelComparisonRow,
+    NoiseLawRow,
+    Row,
+    RunRow,
+    StudyRow,
+)
 from nsl_resources.results.schema import SCHEMA_VERSION, TABLES, VIEWS, Column, Table, TableName, tables_markdown
 from nsl_resources.results.store import Results
 
@@ -20,9 +31,13 @@ __all__ = [
     "TABLES",
     "VIEWS",
     "CalibrationRow",
+    "CellNumberLawRow",
     "Column",
     "Damaged",
+    "JointLawRow",
+    "LawComparisonRow",
     "MeasurementRow",
+    "ModelComparisonRow",
     "NoiseLawRow",
     "Publication",
     "Results",

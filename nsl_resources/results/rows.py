@@ -103,6 +103,127 @@ class NoiseLawRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CellNumberLawRow:
+    """The cell-number law (B3) fitted to one curve of information against training cells."""
+
+    study: Study
+    task: Task
+    model: Model
+    level: Level
+    estimator: Estimator
+    protocol: Protocol
+    is_headline: IsHeadline
+    umis_per_cell: Annotated[float, "Realised depth of this level: geometric mean over sizes and seeds (UMIs per cell)"]
+    i_inf_bits: Annotated[float, "Information with infinitely many training cells (bits)"]
+    i_inf_low_bits: Annotated[float, "Lower end of the interval of i_inf_bits (bits)"]
+    i_inf_high_bits: Annotated[float, "Upper end of the interval of i_inf_bits; may be Infinity (bits)"]
+    n_sat: Annotated[float, "Training cells at which 1 bit is missing; 0 where information does not rise (cells)"]
+    n_sat_low: Annotated[float, "Lower end of the interval of n_sat (cells)"]
+    n_sat_high: Annotated[float, "Upper end of the interval of n_sat; may be Infinity (cells)"]
+    exponent: Annotated[float, "How fast the missing information falls with training cells"]
+    exponent_low: Annotated[float, "Lower end of the interval of exponent"]
+    exponent_high: Annotated[float, "Upper end of the interval of exponent; may be Infinity"]
+    interval: Annotated[str, "What the intervals are: method and coverage depend on the protocol"]
+    r2_seed_means: Annotated[float, "Explained share of the variance of the means over seeds"]
+    r2_points: Annotated[float, "Explained share of the variance of the raw points"]
+    residual_sd_bits: Annotated[float, "Standard deviation of the residuals of the fitted points (bits)"]
+    n_points: Annotated[int, "Distinct measurements of the curve: one that only repeats over seeds counts once"]
+    n_sizes: Annotated[int, "Training sizes of the curve"]
+    n_seeds: Annotated[int, "Seeds of the curve"]
+    is_converged: Annotated[bool, "Whether the fit reached an optimum"]
+    flags: Flags
+    diagnostics: Annotated[JsonObject, "What else the fit reports: covariance, lack of fit"] = "{}"
+    law_hash: Annotated[str, "Content hash of the curve and the settings of the fit"]
+    fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointLawRow:
+    """The joint law of depth and training cells fitted to the surface of one model, headline estimator."""
+
+    study: Study
+    task: Task
+    model: Model
+    estimator: Estimator
+    protocol: Protocol
+    form: Annotated[str, "Which joint law: J, or its rival H"]
+    i_inf_bits: Annotated[float, "Information at unlimited depth with unlimited training cells (bits)"]
+    i_inf_low_bits: Annotated[float, "Lower end of the interval of i_inf_bits (bits)"]
+    i_inf_high_bits: Annotated[float, "Upper end of the interval of i_inf_bits (bits)"]
+    ubar: Annotated[float, "Noise scale with unlimited training cells (UMIs per cell)"]
+    ubar_low: Annotated[float, "Lower end of the interval of ubar (UMIs per cell)"]
+    ubar_high: Annotated[float, "Upper end of the interval of ubar (UMIs per cell)"]
+    n0: Annotated[float, "Scale of training cells (cells)"]
+    n0_low: Annotated[float, "Lower end of the interval of n0 (cells)"]
+    n0_high: Annotated[float, "Upper end of the interval of n0 (cells)"]
+    exponent: Annotated[float, "How fast the noise of learning falls with training cells"]
+    exponent_low: Annotated[float, "Lower end of the interval of exponent"]
+    exponent_high: Annotated[float, "Upper end of the interval of exponent"]
+    prior_decided: Annotated[Sequence[str], "Parameters that the prior decided, not the data"]
+    r2_grid_cells: Annotated[float, "Explained share of the variance of the means of the grid cells"]
+    r2_points: Annotated[float, "Explained share of the variance of the raw points"]
+    residual_sd_bits: Annotated[float, "Standard deviation of the grid cells around the law (bits)"]
+    n_grid_cells: Annotated[int, "Combinations of depth and training size that were measured"]
+    n_points: Annotated[int, "Measurements"]
+    n_seeds: Annotated[int, "Seeds"]
+    is_converged: Annotated[bool, "Whether the fit reached an optimum"]
+    flags: Flags
+    diagnostics: Annotated[JsonObject, "Every parameter with its interval, whether the prior decided it"] = "{}"
+    law_hash: Annotated[str, "Content hash of the surface and the settings of the fit"]
+    fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LawComparisonRow:
+    """How well one law describes one curve of information against depth, headline estimator."""
+
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    estimator: Estimator
+    law: Annotated[str, "The law: the noise law itself, or one of its rivals"]
+    n_parameters: Annotated[int, "Parameters of the law"]
+    aicc: Annotated[float, "Akaike information, corrected for few levels; Infinity where levels do not suffice"]
+    aicc_above_best: Annotated[float | None, "aicc less that of the best law of this curve"]
+    weight: Annotated[float | None, "Akaike weight among the laws compared"]
+    r2: Annotated[float, "Explained share of the variance of the means over seeds"]
+    held_out_rmse_bits: Annotated[float, "Error of each level, predicted from all others; root mean square (bits)"]
+    deepest_error_bits: Annotated[float, "Predicted less measured information at the deepest level (bits)"]
+    n_levels: Annotated[int, "Noise levels of the curve"]
+    is_converged: Annotated[bool, "Whether the fit reached an optimum"]
+    law_hash: Annotated[str, "Content hash of the curve"]
+    fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelComparisonRow:
+    """Two models of one task, compared seed by seed, headline estimator."""
+
+    study: Study
+    task: Task
+    n_cells: CellNumber
+    first_model: Annotated[str, "Model that is compared"]
+    second_model: Annotated[str, "Model that it is compared with"]
+    estimator: Estimator
+    protocol: Protocol
+    imax_difference_bits: Annotated[float, "Imax of the first less that of the second model (bits)"]
+    imax_difference_low_bits: Annotated[float, "Lower end of the interval; may be -Infinity (bits)"]
+    imax_difference_high_bits: Annotated[float, "Upper end of the interval; may be Infinity (bits)"]
+    ubar_ratio: Annotated[float, "Noise scale of the first over that of the second model"]
+    ubar_ratio_low: Annotated[float, "Lower end of the interval of ubar_ratio"]
+    ubar_ratio_high: Annotated[float, "Upper end of the interval of ubar_ratio; may be Infinity"]
+    target_depth_ratio: Annotated[float, "Target depth of the first over that of the second model"]
+    target_depth_ratio_low: Annotated[float, "Lower end of the interval of target_depth_ratio"]
+    target_depth_ratio_high: Annotated[float, "Upper end of the interval of target_depth_ratio; may be Infinity"]
+    confidence: Annotated[float, "Coverage of the intervals"]
+    n_seeds: Annotated[int, "Seeds that both models have"]
+    flags: Flags
+    law_hash: Annotated[str, "Content hash of both curves and the settings of the fits"]
+    fitted_at: Annotated[datetime, "When it was fitted (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRow:
     """One attempt to measure one cell of the grid with one seed, in one worker process."""
 
@@ -178,4 +299,14 @@ class CalibrationRow:
     calibrated_at: Annotated[datetime, "When it was measured (UTC)"]
 
 
-Row = MeasurementRow | NoiseLawRow | RunRow | StudyRow | CalibrationRow
+Row = (
+    MeasurementRow
+    | NoiseLawRow
+    | CellNumberLawRow
+    | JointLawRow
+    | LawComparisonRow
+    | ModelComparisonRow
+    | RunRow
+    | StudyRow
+    | CalibrationRow
+)

@@ -8,7 +8,18 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from nsl_resources.results.rows import CalibrationRow, MeasurementRow, NoiseLawRow, Row, RunRow, StudyRow
+from nsl_resources.results.rows import (
+    CalibrationRow,
+    CellNumberLawRow,
+    JointLawRow,
+    LawComparisonRow,
+    MeasurementRow,
+    ModelComparisonRow,
+    NoiseLawRow,
+    Row,
+    RunRow,
+    StudyRow,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +27,17 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 1
 """Raise it when rows that older versions landed can no longer be read: a required column, another meaning."""
 
-TableName = Literal["measurement", "noise_law", "run", "study", "calibration"]
+TableName = Literal[
+    "measurement",
+    "noise_law",
+    "cell_number_law",
+    "joint_law",
+    "law_comparison",
+    "model_comparison",
+    "run",
+    "study",
+    "calibration",
+]
 SqlType = Literal["VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP", "VARCHAR[]", "JSON"]
 
 _SQL_TYPES: Final[Mapping[object, SqlType]] = {
@@ -120,6 +141,25 @@ TABLES: Final[Mapping[TableName, Table]] = {
             "noise_law",
             NoiseLawRow,
             ("study", "task", "model", "n_cells", "estimator", "protocol"),
+            "fitted_at",
+        ),
+        Table(
+            "cell_number_law",
+            CellNumberLawRow,
+            ("study", "task", "model", "level", "estimator", "protocol"),
+            "fitted_at",
+        ),
+        Table("joint_law", JointLawRow, ("study", "task", "model", "estimator", "protocol", "form"), "fitted_at"),
+        Table(
+            "law_comparison",
+            LawComparisonRow,
+            ("study", "task", "model", "n_cells", "estimator", "law"),
+            "fitted_at",
+        ),
+        Table(
+            "model_comparison",
+            ModelComparisonRow,
+            ("study", "task", "n_cells", "first_model", "second_model", "estimator", "protocol"),
             "fitted_at",
         ),
         Table("run", RunRow, (*_CELL, "run_id"), "finished_at"),

@@ -28,8 +28,10 @@ from nsl_resources.results import (
     MeasurementRow,
     NoiseLawRow,
     Results,
+    Row,
     RunRow,
     StudyRow,
+    Table,
     connect,
     generations,
     landing,
@@ -212,6 +214,14 @@ def test_numpy_values_are_stored_as_what_they_are(results: Results) -> None:
         results.land("measurement", [measurement(mi_bits=np.array([1.0, 2.0]))])
 
 
+def any_row(table: Table) -> Row:
+    """A row with a value of its type in every column."""
+    values = {"VARCHAR": "text", "BIGINT": 3, "DOUBLE": math.inf, "BOOLEAN": True, "TIMESTAMP": MORNING}
+    values |= {"VARCHAR[]": ["one", "two"], "JSON": {"key": 1.0}}
+    columns = {column.name: (column.choices or (values[column.sql_type],))[0] for column in table.columns}
+    return table.row_type(**columns)
+
+
 def test_all_tables_take_their_rows(results: Results) -> None:
     law = NoiseLawRow(
         study="first",
@@ -280,6 +290,8 @@ def test_all_tables_take_their_rows(results: Results) -> None:
     results.land("run", [run("r1", "succeeded", library_versions={"numpy": "2.0"})])
     results.land("study", [study])
     results.land("calibration", [calibration])
+    for name in ("cell_number_law", "joint_law", "law_comparison", "model_comparison"):
+        results.land(name, [any_row(TABLES[name])])
     results.publish()
     assert set(results.row_counts().values()) == {1}
     assert results.query("SELECT r2_points, ubar_high, diagnostics FROM noise_law") == [
