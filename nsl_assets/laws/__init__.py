@@ -35,6 +35,7 @@ from nsl_assets.laws.collection import (
     fit_surfaces,
 )
 from nsl_assets.laws.curve import Curve, Levels, levels_of
+from nsl_assets.laws.gain import depth_gain
 from nsl_assets.laws.depth_gain import depth_gain
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS

@@ -9,10 +9,9 @@ from nsl_assets.laws.equations import FloatArray, law_of_logs
 from nsl_assets.laws.error_model import ErrorModel
 from nsl_assets.laws.noise_law_fit import NoiseLawFit, error_model_of
 from nsl_assets.laws.profile import imax_profile, ubar_profile
-from nsl_assets.laws.search import minimum_along
+from nsl_assets.laws.region import imax_ends
 
 UBAR_POINTS: Final = 121
-HALVINGS: Final = 40
 
 
 def noise_law_band(curve: Curve, fit: NoiseLawFit, depth: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -25,7 +24,7 @@ def noise_law_band(curve: Curve, fit: NoiseLawFit, depth: FloatArray) -> tuple[F
     threshold = _threshold(model, fit)
     log_ubar = np.linspace(*ubar_profile(model.points, model.optimum).interval(threshold), UBAR_POINTS)
     log_ubar = np.append(log_ubar, model.optimum.log_ubar)
-    lowest, highest = _imax_ends(model, log_ubar, threshold)
+    lowest, highest = imax_ends(model, log_ubar, threshold)
     log_depth = np.log(depth)[:, None]
     low = law_of_logs(log_depth, lowest, log_ubar).min(axis=1)
     return low, law_of_logs(log_depth, highest, log_ubar).max(axis=1)
@@ -36,19 +35,3 @@ def _threshold(model: ErrorModel, fit: NoiseLawFit) -> float:
         return model.residual_variance
     profiles = (imax_profile(model.points, model.optimum), ubar_profile(model.points, model.optimum))
     return max(model.threshold(profile.contrast) for profile in profiles)
-
-
-def _imax_ends(model: ErrorModel, log_ubar: FloatArray, threshold: float) -> tuple[FloatArray, FloatArray]:
-    """Lowest and highest Imax that fit within the threshold at each ln ū, by bisection."""
-    points = model.points
-    best, _ = minimum_along(points.sum_of_squares_at_ubar, log_ubar, points.imax_grid_bits)
-    allowed = model.optimum.sum_of_squares + threshold
-    ends = []
-    for bound in points.imax_bounds_bits:
-        inside, outside = best, np.full_like(best, bound)
-        for _ in range(HALVINGS):
-            middle = (inside + outside) / 2
-            fits = points.sum_of_squares(middle, log_ubar) <= allowed
-            inside, outside = np.where(fits, middle, inside), np.where(fits, outside, middle)
-        ends.append(inside)
-    return ends[0], ends[1]

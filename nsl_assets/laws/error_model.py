@@ -47,19 +47,40 @@ def seed_scatter(levels: Levels, slopes: FloatArray) -> SeedScatter:
 
     Levels with one seed and seeds with fewer than three such levels tell nothing and are left out.
     """
+    parts = _seed_parts(levels, slopes)
+    if parts is None:
+        return NO_SCATTER
+    shifts, inverses, variance, _ = parts
+    by_chance = np.mean([inverse @ inverse.T for inverse in inverses], axis=0) * variance
+    return SeedScatter(np.cov(shifts) - by_chance, shifts.shape[1])
+
+
+def seed_noise(levels: Levels, slopes: FloatArray) -> tuple[float, int]:
+    """Variance (bits²) of independent errors of a point, from what seeds deviate beyond their own Imax and ū.
+
+    Returns it with its degrees of freedom; (0, 0) where seeds cannot be compared. ``slopes`` as in ``seed_scatter``.
+    """
+    parts = _seed_parts(levels, slopes)
+    return (0.0, 0) if parts is None else (parts[2], parts[3])
+
+
+def _seed_parts(levels: Levels, slopes: FloatArray) -> tuple[FloatArray, list[FloatArray], float, int] | None:
+    """Shifts of the seeds' (Imax, ln ū), (2, n_seeds); what made them; the variance left over and its freedom."""
     deviations = _deviations(levels.by_seed_bits)
     measured = np.isfinite(deviations)
     n_seeds = deviations.shape[1]
     free = int(measured.sum() - measured.any(axis=1).sum()) - 2 * (n_seeds - 1)
     if n_seeds < 2 or free < 1:
-        return NO_SCATTER
+        return None
     inverses = [np.linalg.pinv(slopes[rows]) for rows in measured.T]
-    shifts = [
-        inverse @ deviations[rows, seed] for seed, (inverse, rows) in enumerate(zip(inverses, measured.T, strict=True))
-    ]
-    unexplained = deviations - slopes @ np.transpose(shifts)
-    by_chance = np.mean([inverse @ inverse.T for inverse in inverses], axis=0) * np.nansum(unexplained**2) / free
-    return SeedScatter(np.cov(np.transpose(shifts)) - by_chance, n_seeds)
+    shifts = np.transpose(
+        [
+            inverse @ deviations[rows, seed]
+            for seed, (inverse, rows) in enumerate(zip(inverses, measured.T, strict=True))
+        ]
+    )
+    unexplained = deviations - slopes @ shifts
+    return shifts, inverses, float(np.nansum(unexplained**2)) / free, free
 
 
 def _deviations(by_seed_bits: FloatArray) -> FloatArray:

@@ -7,12 +7,14 @@ import numpy as np
 from nsl_assets.laws.curve import Levels
 from nsl_assets.laws.intervals import Intervals
 from nsl_assets.laws.search import Optimum
+from nsl_assets.laws.slope_misfit import misfit_p_values
 
 FLAGS: Final = {
     "no_plateau": "the curve does not bend enough within the measured depths to fix Imax or ū",
     "target_extrapolated": "the target depth lies beyond the deepest measured level",
     "at_bound": "the best fit lies at the edge of the possible: no information, no bend, or no rise",
     "above_ceiling": "Imax exceeds the entropy of the auxiliary signal, which is impossible",
+    "misfit": "the curve contradicts the law by more than its noise: numbers that hang on the law's form are doubtful",
     "few_levels": "fewer than 4 distinct noise levels",
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
     "not_monotone": "information falls with depth by more than seeds and noise explain",
@@ -25,6 +27,8 @@ PLATEAU_WIDTH_BITS: Final = 0.3
 FEW_LEVELS: Final = 4
 FALL_IN_SD: Final = 3.0
 FALL_FRACTION: Final = 0.1
+MISFIT_P: Final = 0.025
+"""Of each of two tests; curves that follow the law fail one in at most 5 % of cases (docs/decisions/planning.md)."""
 
 
 def flags_of(
@@ -41,6 +45,7 @@ def flags_of(
         "target_extrapolated": target_depth > levels.deepest,
         "at_bound": optimum.at_bound,
         "above_ceiling": ceiling_bits is not None and optimum.imax_bits > ceiling_bits,
+        "misfit": not optimum.at_bound and any(p < MISFIT_P for p in misfit_p_values(levels, optimum)),
         "few_levels": len(levels.depth) < FEW_LEVELS,
         "one_seed": levels.n_seeds < 2,
         "not_monotone": _falls_with_depth(levels),

@@ -1,0 +1,107 @@
+"""What is known about one model: its curve at one training size, its noise law, and its joint law if any."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from nsl_assets.errors import InputError, MeasurementError
+from nsl_assets.laws import (
+    Curve,
+    JointLawFit,
+    JointSettings,
+    LawSettings,
+    NoiseLawFit,
+    Surface,
+    fit_joint_law,
+    fit_noise_law,
+)
+
+PASSED_ON: Final = ("no_plateau", "misfit", "not_monotone", "above_ceiling", "few_levels", "one_seed", "not_replicated")
+"""Flags of the fitted law that advice carries on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One model of a task: what was measured and fitted, and where the lab stands today."""
+
+    model: str
+    n_cells: float
+    """Today's number of training cells: the largest measured, or the one asked for."""
+    today_umis_per_cell: float
+    """Today's depth: the deepest measured finite level, or the one given."""
+    curve: Curve
+    """Information against depth at ``n_cells``."""
+    settings: LawSettings
+    fit: NoiseLawFit
+    joint: JointLawFit | None
+    """None with one training size, or a surface that is too small: then ``why_no_joint`` says so."""
+    why_no_joint: str
+    sizes: tuple[float, ...]
+    """All measured numbers of training cells."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is doubtful about the noise law, in terms of advice."""
+        passed_on = {flag for flag in self.fit.flags if flag in PASSED_ON}
+        return (*passed_on, *(("not_converged",) if not self.fit.converged else ()))
+
+
+def evidence_of(
+    model: str,
+    surface: Surface,
+    settings: LawSettings,
+    joint_settings: JointSettings,
+    *,
+    ceiling_bits: float | None = None,
+    n_cells: float | None = None,
+    today_umis_per_cell: float | None = None,
+) -> Evidence:
+    """Fits what a model's measurements allow; intervals are profile likelihoods, whatever the settings ask for.
+
+    Raises InputError for a training size that was not measured or a depth that is not positive, MeasurementError with
+    fewer than 3 levels at the size.
+    """
+    sizes = tuple(np.unique(surface.n_cells).tolist())
+    chosen = sizes[-1] if n_cells is None else n_cells
+    if chosen not in sizes:
+        measured = ", ".join(f"{size:,.0f}" for size in sizes)
+        raise InputError(f"model {model} was not measured with {chosen:,.0f} training cells. Measured: {measured}.")
+    curve = _curve_at(surface, chosen)
+    used = settings.model_copy(update={"interval": "profile_likelihood", "target_definition": _definition(settings)})
+    fit = fit_noise_law(curve, used, ceiling_bits=ceiling_bits)
+    joint, why = _joint(surface, sizes, joint_settings, ceiling_bits)
+    today = _deepest_finite(curve) if today_umis_per_cell is None else today_umis_per_cell
+    return Evidence(model, chosen, today, curve, used, fit, joint, why, sizes)
+
+
+def _definition(settings: LawSettings) -> str:
+    return "bits_below_imax" if settings.target.fraction is None else "fraction_of_imax"
+
+
+def _curve_at(surface: Surface, n_cells: float) -> Curve:
+    rows = surface.n_cells == n_cells
+    level = None if surface.level is None else surface.level[rows]
+    return Curve(surface.depth[rows], surface.mi_bits[rows], surface.seed[rows], level)
+
+
+def _deepest_finite(curve: Curve) -> float:
+    finite = curve.depth[np.isfinite(curve.depth)]
+    deepest = finite.max()
+    if curve.level is None:
+        return float(deepest)
+    return float(np.exp(np.log(curve.depth[curve.level == curve.level[curve.depth == deepest][0]]).mean()))
+
+
+def _joint(
+    surface: Surface, sizes: tuple[float, ...], settings: JointSettings, ceiling_bits: float | None
+) -> tuple[JointLawFit | None, str]:
+    if len(sizes) < 2:
+        return None, (
+            f"only one training size was measured ({sizes[0]:,.0f} cells), so nothing is known about cells. Run the "
+            f"study with at least two more sizes, such as {sizes[0] / 10:,.0f} and {sizes[0] / 3:,.0f} cells"
+        )
+    try:
+        return fit_joint_law(surface, settings, ceiling_bits=ceiling_bits), ""
+    except MeasurementError as error:
+        return None, str(error).rstrip(".")

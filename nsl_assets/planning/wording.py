@@ -1,0 +1,56 @@
+"""Numbers in the sentences of advice."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nsl_assets.laws import Difference
+from nsl_assets.planning.advice import Estimate
+
+Interval = Estimate | Difference
+
+
+def count_text(value: float) -> str:
+    """A depth or a number of cells with three significant digits: 1,230."""
+    if not np.isfinite(value):
+        return "infinity"
+    if value <= 0:
+        return "0"
+    digits = max(2 - int(np.floor(np.log10(value))), -12)
+    return f"{round(value, digits):,.{max(digits, 0)}f}" if value < 100 else f"{round(value, digits):,.0f}"
+
+
+def bits_text(value: float) -> str:
+    """Information with two digits."""
+    return f"{value:.2f}"
+
+
+def percent_text(share: float) -> str:
+    """A share in percent, without digits."""
+    return f"{100 * share:.0f} %"
+
+
+def money_text(amount: float, currency: str) -> str:
+    """An amount of money with its currency, rounded to three significant digits below 1,000."""
+    text = count_text(amount) if amount < 1_000 else f"{amount:,.0f}"
+    return f"{text} {currency}".strip()
+
+
+def counts_with_interval(estimate: Interval) -> str:
+    """640 (540 to 780)."""
+    return f"{count_text(estimate.value)} {_range(estimate, count_text)}"
+
+
+def bits_with_interval(estimate: Interval) -> str:
+    """0.12 bits (0.05 to 0.24)."""
+    return f"{bits_text(estimate.value)} bits {_range(estimate, bits_text)}"
+
+
+def _range(estimate: Interval, text: Callable[[float], str]) -> str:
+    if np.isinf(estimate.low) and np.isinf(estimate.high):
+        return "(no interval)"
+    if np.isinf(estimate.high):
+        return f"(at least {text(estimate.low)})"
+    if np.isinf(estimate.low):
+        return f"(at most {text(estimate.high)})"
+    return f"({text(estimate.low)} to {text(estimate.high)})"
