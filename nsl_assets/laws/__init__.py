@@ -35,10 +35,9 @@ from nsl_assets.laws.collection import (
     fit_surfaces,
 )
 from nsl_assets.laws.curve import Curve, Levels, levels_of
-from nsl_assets.laws.gain import depth_gain
-from nsl_assets.laws.depth_gain import depth_gain
 from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
+from nsl_assets.laws.gain import depth_gain
 from nsl_assets.laws.joint_comparison import SPLITS, HeldOutError, held_out_errors
 from nsl_assets.laws.joint_fit import JOINT_FLAGS, JointLawFit, JointParameter, fit_joint_law, fit_joint_laws
 from nsl_assets.laws.joint_prediction import (
