@@ -39,6 +39,7 @@ from nsl_assets.laws.equations import depth_for, noise_law
 from nsl_assets.laws.flags import FLAGS
 from nsl_assets.laws.gain import depth_gain
 from nsl_assets.laws.joint_comparison import SPLITS, HeldOutError, held_out_errors
+from nsl_assets.laws.joint_difference import JointGain, joint_gain
 from nsl_assets.laws.joint_fit import JOINT_FLAGS, JointLawFit, JointParameter, fit_joint_law, fit_joint_laws
 from nsl_assets.laws.joint_prediction import (
     JointPrediction,
@@ -69,8 +70,10 @@ from nsl_assets.laws.measurement_table import (
 from nsl_assets.laws.model_comparison import (
     MODEL_COMPARISON_FLAGS,
     Difference,
+    InformationComparison,
     ModelComparison,
     compare_blocked_curves,
+    compare_information,
     compare_models,
 )
 from nsl_assets.laws.noise_law_fit import NoiseLawFit, fit_noise_law
@@ -101,6 +104,8 @@ __all__ = [
     "FittedSurface",
     "GridCells",
     "HeldOutError",
+    "InformationComparison",
+    "JointGain",
     "JointLawFit",
     "JointParameter",
     "JointPrediction",
@@ -129,6 +134,7 @@ __all__ = [
     "cell_number_law",
     "cells_for_joint",
     "compare_blocked_curves",
+    "compare_information",
     "compare_laws",
     "compare_laws_of",
     "compare_laws_of_each",
@@ -149,6 +155,7 @@ __all__ = [
     "fit_surfaces",
     "grid_cells_of",
     "held_out_errors",
+    "joint_gain",
     "largest_curves",
     "levels_needed",
     "levels_of",

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nsl_assets.laws.equations import FloatArray
-from nsl_assets.laws.joint_fit import JointLawFit, law_bits
-from nsl_assets.laws.misfit_field import field_covariance, whitening
+from nsl_assets.laws.joint_fit import JointLawFit
+from nsl_assets.laws.joint_smoother import residuals_of, seed_variance, smoother_of
 from nsl_assets.laws.surface import bounded_log
 
 Of = Literal["truth", "measurement"]
@@ -50,22 +50,6 @@ class JointTarget:
     """Whether the value lies beyond what was measured."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Smoother:
-    """Matrices that map measured bits to predictions at places."""
-
-    law: FloatArray
-    """The law at the places, (n,)."""
-    field: FloatArray
-    """Predicted misfit per bit of residual, (n, n_grid_cells)."""
-    open_share: FloatArray
-    """Variance of the field that the measured cells leave open, in units of σ², (n,)."""
-    slopes: FloatArray
-    """Slopes of the prediction by the parameters, (n, n_parameters)."""
-    gain: FloatArray
-    """Change of the prediction per bit of a measured cell, (n, n_grid_cells)."""
-
-
 def predict_joint(
     fit: JointLawFit, depth: npt.ArrayLike, n_cells: npt.ArrayLike, *, of: Of = "truth"
 ) -> JointPrediction:
@@ -77,9 +61,9 @@ def predict_joint(
     from scipy.special import fdtri, ndtri
 
     places = np.broadcast_arrays(bounded_log(depth), bounded_log(n_cells))
-    smoother = _smoother(fit, np.ravel(places[0]), np.ravel(places[1]))
+    smoother = smoother_of(fit, np.ravel(places[0]), np.ravel(places[1]))
     settings, variance = fit.settings, fit.posterior.sd_bits**2
-    bits = smoother.law + smoother.field @ _residuals(fit)
+    bits = smoother.law + smoother.field @ residuals_of(fit)
     outside = smoother.open_share / settings.misfit_share if settings.misfit_share else np.ones_like(bits)
     square = np.einsum("ni,ij,nj->n", smoother.slopes, fit.posterior.covariance, smoother.slopes)
     square += variance * smoother.open_share + (settings.outside_misfit * outside * np.maximum(bits, 0)) ** 2
@@ -87,46 +71,9 @@ def predict_joint(
         square += variance * (1 - settings.misfit_share)
     half = float(ndtri(0.5 + settings.confidence / 2)) * np.sqrt(square)
     if of == "truth" and fit.n_seeds > 1:
-        between = fdtri(1, fit.n_seeds - 1, settings.confidence) * _seed_variance(fit, smoother)
+        between = fdtri(1, fit.n_seeds - 1, settings.confidence) * seed_variance(fit, smoother.gain)
         half = np.sqrt(half**2 + between)
     return JointPrediction(bits, bits - half, bits + half, smoother.law, outside)
-
-
-def _smoother(fit: JointLawFit, log_depth: FloatArray, log_cells: FloatArray) -> _Smoother:
-    cells, settings, theta = fit.cells, fit.settings, fit.posterior.theta[:, None]
-    measured = (cells.log_depth, cells.log_cells)
-    white = whitening(measured, settings)
-    shared = field_covariance((log_depth, log_cells), measured, settings) @ white.T
-    law, slopes = settings.law.law(theta, log_depth[:, None], log_cells[:, None])
-    measured_slopes = white @ settings.law.law(theta, measured[0][:, None], measured[1][:, None])[1][:, :, 0].T
-    prediction_slopes = slopes[:, :, 0].T - shared @ measured_slopes
-    to_parameters = fit.posterior.covariance @ measured_slopes.T @ white / fit.posterior.sd_bits**2
-    return _Smoother(
-        law=law[:, 0],
-        field=shared @ white,
-        open_share=np.maximum(settings.misfit_share - (shared**2).sum(axis=1), 0),
-        slopes=prediction_slopes,
-        gain=shared @ white + prediction_slopes @ to_parameters,
-    )
-
-
-def _residuals(fit: JointLawFit) -> FloatArray:
-    cells = fit.cells
-    return cells.mean_bits - law_bits(fit.settings.law, fit.posterior.theta, cells.log_depth, cells.log_cells)
-
-
-def _seed_variance(fit: JointLawFit, smoother: _Smoother) -> FloatArray:
-    """Variance, between seeds, of the mean over seeds of the prediction, beyond independent errors; (n,).
-
-    Every seed's deviations from the seed means are smoothed as the means are.
-    """
-    by_seed = fit.cells.by_seed_bits
-    deviations = np.nan_to_num(by_seed - fit.cells.mean_bits[:, None])
-    own = _smoother(fit, fit.cells.log_depth, fit.cells.log_cells).gain
-    free = (fit.n_seeds - 1) * max(len(own) - float(np.trace(own)), 1.0)
-    noise = ((deviations - own @ deviations) ** 2).sum() / free
-    spread = (smoother.gain @ deviations).var(axis=1, ddof=1)
-    return np.asarray(np.maximum(spread - noise * (smoother.gain**2).sum(axis=1), 0) / fit.n_seeds)
 
 
 def depth_for_joint(fit: JointLawFit, wanted_bits: float, n_cells: float) -> JointTarget:

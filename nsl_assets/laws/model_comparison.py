@@ -23,7 +23,7 @@ from nsl_assets.laws.bootstrap import (
     bootstrap_noise_laws,
 )
 from nsl_assets.laws.curve import Curve, levels_of
-from nsl_assets.laws.equations import FloatArray
+from nsl_assets.laws.equations import FloatArray, law_of_logs
 from nsl_assets.laws.paired_misfit import misfit_half_width
 from nsl_assets.laws.settings import LawSettings, Target
 
@@ -65,6 +65,21 @@ class ModelComparison:
     """What is doubtful: keys of ``MODEL_COMPARISON_FLAGS``."""
 
 
+@dataclass(frozen=True)
+class InformationComparison:
+    """The first model against the second at one depth."""
+
+    first: str
+    second: str
+    umis_per_cell: float
+    bits: Difference
+    """Information of the first less that of the second, by the noise laws of both."""
+    n_seeds: int
+    """Seeds that both models have."""
+    flags: tuple[str, ...]
+    """What is doubtful: keys of ``MODEL_COMPARISON_FLAGS``."""
+
+
 def compare_models(
     curves: Mapping[str, Curve], settings: LawSettings, *, n_draws: int = N_DRAWS
 ) -> list[ModelComparison]:
@@ -77,6 +92,36 @@ def compare_models(
         for first, second in combinations(curves, 2)
     }
     return compare_blocked_curves(pairs, settings, n_draws=n_draws)
+
+
+def compare_information(
+    curves: Mapping[str, Curve], umis_per_cell: float, settings: LawSettings, *, n_draws: int = N_DRAWS
+) -> list[InformationComparison]:
+    """Compares what every two models know at one depth, in the order given, on their common seeds.
+
+    Raises InputError where two models have no seed in common, MeasurementError with fewer than 3 levels.
+    """
+    log_depth = np.log(np.float64(umis_per_cell))
+
+    def information(imax_bits: FloatArray, log_ubar: FloatArray) -> FloatArray:
+        return law_of_logs(log_depth, imax_bits, log_ubar)
+
+    pairs = {
+        (first, second): _with_common_seeds(first, curves[first], second, curves[second])
+        for first, second in combinations(curves, 2)
+    }
+    fits = iter(bootstrap_noise_laws([curve for pair in pairs.values() for curve in pair], n_draws))
+    return [
+        InformationComparison(
+            first=first,
+            second=second,
+            umis_per_cell=umis_per_cell,
+            bits=_difference(information, pair, (next(fits), next(fits)), settings.confidence),
+            n_seeds=pair[0].n_blocks("seed"),
+            flags=_flags_of_seeds(pair),
+        )
+        for (first, second), pair in pairs.items()
+    ]
 
 
 def compare_blocked_curves(
@@ -185,12 +230,16 @@ def _log_target_depth(target: Target) -> Callable[[FloatArray, FloatArray], Floa
 def _flags(
     pair: tuple[BlockedCurve, BlockedCurve], fits: tuple[NoiseLawBootstrap, NoiseLawBootstrap], log_target: Quantity
 ) -> tuple[str, ...]:
+    is_extrapolated = any(
+        np.exp(fit.value(log_target)) > curve.depth.max() for fit, curve in zip(fits, pair, strict=True)
+    )
+    return (*_flags_of_seeds(pair), *(("target_extrapolated",) if is_extrapolated else ()))
+
+
+def _flags_of_seeds(pair: tuple[BlockedCurve, BlockedCurve]) -> tuple[str, ...]:
     n_seeds = pair[0].n_blocks("seed")
     earned = {
         "one_seed": n_seeds < 2,
         "not_replicated": n_seeds > 1 and any(np.nanmax(np.ptp(curve.bits, axis=1)) == 0 for curve in pair),
-        "target_extrapolated": any(
-            np.exp(fit.value(log_target)) > curve.depth.max() for fit, curve in zip(fits, pair, strict=True)
-        ),
     }
-    return tuple(flag for flag in MODEL_COMPARISON_FLAGS if earned[flag])
+    return tuple(flag for flag, is_earned in earned.items() if is_earned)
