@@ -12,6 +12,7 @@ from nsl_assets.laws.slope_misfit import misfit_p_values
 FLAGS: Final = {
     "no_plateau": "the curve does not bend enough within the measured depths to fix Imax or ū",
     "target_extrapolated": "the target depth lies beyond the deepest measured level",
+    "only_plateau": "even the shallowest measured level lies beyond the target depth: how steep the curve is, is open",
     "at_bound": "the best fit lies at the edge of the possible: no information, no bend, or no rise",
     "above_ceiling": "Imax exceeds the entropy of the auxiliary signal, which is impossible",
     "misfit": "the curve contradicts the law by more than its noise: numbers that hang on the law's form are doubtful",
@@ -43,6 +44,7 @@ def flags_of(
     earned = {
         "no_plateau": _has_no_plateau(levels, intervals),
         "target_extrapolated": target_depth > levels.deepest,
+        "only_plateau": 0 < target_depth < levels.depth[0],
         "at_bound": optimum.at_bound,
         "above_ceiling": ceiling_bits is not None and optimum.imax_bits > ceiling_bits,
         "misfit": not optimum.at_bound and any(p < MISFIT_P for p in misfit_p_values(levels, optimum)),

@@ -152,7 +152,7 @@ def _usable_rows(
     deep = kept[kept[columns.x] > 0]
     if len(deep) < len(kept):
         notes["zero_depth_left_out"] = f"{len(kept) - len(deep)} rows at depth 0 are left out"
-    distinct = deep.drop_duplicates(subset=[column for column in deep.columns if column != ROW])
+    distinct = deep.drop_duplicates(subset=[*numeric, columns.seed] if columns.seed in deep else numeric)
     if len(distinct) < len(deep) and columns.seed in rows:
         notes["duplicates_left_out"] = f"{len(deep) - len(distinct)} rows that repeat another are counted once"
         deep = distinct

@@ -61,9 +61,10 @@ def read_columns(path: Path) -> pd.DataFrame:
     with _readable(path):
         try:
             if kind == ".parquet":
-                frame = pd.read_parquet(path).reset_index()
+                frame = pd.read_parquet(path)
+                frame = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
             else:
-                frame = pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", low_memory=False)
+                frame = pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", float_precision="round_trip")
         except ValueError as error:  # the errors of pyarrow and of pandas' parser are ValueErrors
             raise InputError(f"{path} cannot be read as {kind}: {_first_line(error)}.") from error
     if not len(frame):
