@@ -1,15 +1,17 @@
-"""Fitted laws and comparisons of a study as rows of the results tables, each with the hash of what it came from."""
+"""Laws, comparisons and advice of a study as rows of the results tables, each with the hash of its origin."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from nsl_assets import laws
-from nsl_assets.laws import ComparedLaws, ComparedModels, FittedCells, FittedCurve, FittedSurface
+from nsl_assets import laws, planning
+from nsl_assets.laws import ComparedLaws, ComparedModels, FittedCells, FittedCurve, FittedSurface, MeasuredCurve
+from nsl_assets.planning import Advice
 from nsl_assets.study import Study
 from nsl_resources.artifacts import content_hash
 from nsl_resources.results import (
+    AdviceRow,
     CellNumberLawRow,
     JointLawRow,
     LawComparisonRow,
@@ -146,6 +148,54 @@ def model_comparison_rows(name: str, study: Study, compared: Iterable[ComparedMo
         for one in compared
         if one.comparison is not None
     ]
+
+
+def advice_rows(
+    name: str, study: Study, task: str, curves: Sequence[MeasuredCurve], advice: Iterable[Advice]
+) -> list[AdviceRow]:
+    """Rows of table `advice`, one for each question and model; ``curves`` are those that the advice came from."""
+    return [
+        AdviceRow(
+            study=name,
+            task=task,
+            model=one.model,
+            n_cells=int(one.n_cells),
+            question=one.question,
+            estimator=study.probing.headline,
+            protocol=study.laws.protocol,
+            is_refused=one.is_refused,
+            sentence=one.sentence,
+            reason=one.reason,
+            **_first_estimate(one),
+            estimates={estimate.name: asdict(estimate) for estimate in one.estimates},
+            plans={f"{best.budget:g}": asdict(best) for best in one.plans},
+            flags=one.flags,
+            law_hash=advice_hash(curves, study),
+            advised_at=datetime.now(UTC),
+        )
+        for one in advice
+    ]
+
+
+def advice_hash(curves: Sequence[MeasuredCurve], study: Study) -> str:
+    """Content hash of the advice on a task: its curves, and the settings of laws and planning."""
+    how = {"laws": study.laws.identity(), "planning": study.planning.identity()}
+    return content_hash(
+        "advice", {"curves": [one.digest for one in curves], "settings": how, "code_version": planning.CODE_VERSION}
+    )
+
+
+def _first_estimate(advice: Advice) -> dict[str, Any]:
+    if not advice.estimates:
+        return dict.fromkeys(("quantity", "unit", "value", "value_low", "value_high"))
+    first = advice.estimates[0]
+    return {
+        "quantity": first.name,
+        "unit": first.unit,
+        "value": first.value,
+        "value_low": first.low,
+        "value_high": first.high,
+    }
 
 
 def _of_curve(measured: Any, study: Study) -> dict[str, Any]:

@@ -305,6 +305,57 @@ def fit(table: Path, law: Any, as_json: bool, **options: Any) -> None:
     raise SystemExit(fit_table(table, law, table_columns(law, options), law_settings(options), as_json=as_json))
 
 
+def _planning_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say what an experiment costs, and how reads become UMIs."""
+    options = [
+        click.option("--price-per-cell", type=float, help="Money for one profiled cell, without its reads."),
+        click.option("--price-per-read", type=float, help="Money for one read."),
+        click.option("--fixed-price", type=float, help="Money for the experiment whatever its size."),
+        click.option("--currency", help="Written behind amounts of money."),
+        click.option("--budget", type=float, help="Money for the whole experiment."),
+        click.option("--bits", "wanted_bits", type=float, help="Information that the cheapest plan must reach."),
+        click.option("--reads-per-cell", type=float, help="Mean reads per cell of a run like this one."),
+        click.option("--total-umis-per-cell", type=float, help="Mean UMIs per cell, of all genes, of that run."),
+        click.option("--sequencing-saturation", type=float, help="Share of repeated reads of that run, instead."),
+        click.option("--library-complexity", type=float, help="Molecules in the library of a cell, instead of both."),
+        click.option("--panel-share", type=float, help="Share of all UMIs in the genes of the data, for a panel."),
+        click.option("--n-cells", type=int, help="Today's training cells.  [default: the largest size]"),
+        click.option("--umis-per-cell", type=float, help="Today's depth.  [default: the deepest level]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+LAW_OPTIONS = ("protocol", "target", "bits_below", "confidence")
+TABLE_OPTIONS = ("x", "y", "by", "level")
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("source", metavar="STUDY|TABLE")
+@_planning_options
+@_law_options
+@_table_options
+@_common
+def advise(source: str, as_json: bool, **options: Any) -> None:
+    """Say what depth, how many cells and which model pay: for a STUDY, or a TABLE of measurements (see nsl fit).
+
+    Every answer has an interval; where the data cannot say, it says what to measure.
+
+    \b
+    nsl advise my_study --target 0.9
+    nsl advise measurements.csv --price-per-cell 0.1 --price-per-read 2e-6 --budget 10000 \\
+        --reads-per-cell 30000 --total-umis-per-cell 9000
+    """
+    from nsl_assets.cli.advise import advise_source
+    from nsl_assets.cli.law_request import law_settings, measured_source, planning_settings, table_columns
+
+    of_laws = {name: options.pop(name) for name in LAW_OPTIONS}
+    measured = measured_source(source, table_columns("joint", {name: options.pop(name) for name in TABLE_OPTIONS}))
+    laws, planning = law_settings(of_laws, measured.study), planning_settings(options, measured.study)
+    raise SystemExit(advise_source(measured, laws, planning, as_json=as_json))
+
+
 @nsl.command(context_settings=CONTEXT)
 @click.argument("query")
 @_common

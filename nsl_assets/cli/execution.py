@@ -5,6 +5,7 @@ import dagster as dg
 from nsl_assets.cli.instance import process_tags
 from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
+from nsl_assets.defs.checks import checks_job_name
 from nsl_assets.noise import level_key
 from nsl_assets.progress import Progress
 from nsl_assets.study import Project, Study
@@ -26,12 +27,14 @@ class _Execution:
     def __init__(self, name: str, study: Study, definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
         self.name, self.study, self.instance = name, study, instance
         self.job = definitions.resolve_implicit_global_asset_job_def()
+        self.checks = definitions.resolve_job_def(checks_job_name(name))
         self.failures: list[str] = []
 
     def run(self) -> list[str]:
         for task in self.study.tasks:
             self._task(keys.TaskKeys(self.name, task))
         self._materialize([keys.RESULTS, keys.report_key(self.name)])
+        self._check()
         return self.failures
 
     def _task(self, of_task: keys.TaskKeys) -> None:
@@ -46,6 +49,7 @@ class _Execution:
             self._laws(of_task, model, levels)
         if len(self.study.models) > 1:
             self._materialize([of_task.model_comparison])
+        self._materialize([of_task.advice])
 
     def _laws(self, of_task: keys.TaskKeys, model: str, levels: list[str]) -> None:
         sizes = [keys.size_key(n_cells) for n_cells in self.study.sizes_of(model)]
@@ -56,8 +60,18 @@ class _Execution:
     def _materialize(self, assets: list[dg.AssetKey], partitions: list[str] | None = None) -> bool:
         """One Dagster run over a range of partitions. What is stored already costs its assets next to nothing."""
         tags = {} if partitions is None else {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
-        result = self.job.execute_in_process(
-            asset_selection=assets,
+        job = self.job.get_subset(asset_selection=set(assets), asset_check_selection=set())
+        return bool(self._execute(job, tags).success)
+
+    def _check(self) -> None:
+        """All checks in one run; those that fail as errors are failures of the study."""
+        for checked in self._execute(self.checks, {}).get_asset_check_evaluations():
+            if not checked.passed and checked.severity == dg.AssetCheckSeverity.ERROR:
+                name = f"{checked.asset_key.to_user_string()}: {checked.check_name}"
+                self.failures.append(f"check {name} failed: {checked.description or 'see the UI'}")
+
+    def _execute(self, job: dg.JobDefinition, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+        result = job.execute_in_process(
             instance=self.instance,
             tags={"nsl/study": self.name, **process_tags(), **tags},
             run_config=QUIET,
@@ -68,7 +82,7 @@ class _Execution:
             # Dagster turns SIGINT and SIGTERM into a failed step; the user meant all of it.
             raise KeyboardInterrupt
         self.failures += [_failure_text(event) for event in failed]
-        return bool(result.success)
+        return result
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:

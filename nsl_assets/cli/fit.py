@@ -173,7 +173,7 @@ SHOWN: Final[dict[LawName, dict[str, tuple[str, ...]]]] = {
 def _line(record: Mapping[str, Any], law: LawName) -> dict[str, Any]:
     """One line for people: what tells the curve apart, numbers with intervals, flags."""
     joint = {
-        name: _with_interval(one["value"], one["low"], one["high"]) + (" (prior)" if one["prior_decided"] else "")
+        name: f"{_with_interval(one['value'], one['low'], one['high'])}{' (prior)' * one['prior_decided']}"
         for name, one in record.get("parameters", {}).items()
     }
     numbers = {name: _with_interval(*(record.get(column) for column in of)) for name, of in SHOWN[law].items()}

@@ -161,7 +161,7 @@ class StudyAssets:
             key,
             "Pictures of every curve and the table of fitted laws, as files to open and to send.",
             kinds={"matplotlib"},
-            deps=keys.law_keys(self.name, self.study),
+            deps=keys.finding_keys(self.name, self.study),
             code_version=report_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
         )

@@ -1,4 +1,4 @@
-"""What runs by itself: laws, results and report, whenever something upstream changes. Training never does."""
+"""What runs by itself: laws, checks, results and report, whenever something upstream changes. Training never does."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ def automation_sensor() -> dg.AutomationConditionSensorDefinition:
     """Evaluates the conditions; on from the start."""
     return dg.AutomationConditionSensorDefinition(
         "laws_results_and_report",
-        target=dg.AssetSelection.all(),
+        target=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description="Fits laws and redraws reports as measurements land. Never trains a model.",
+        description="Fits laws, checks and redraws reports as measurements land. Never trains a model.",
     )

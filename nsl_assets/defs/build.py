@@ -7,7 +7,7 @@ import dagster as dg
 
 from nsl_assets.defs.assets import StudyAssets, results_asset
 from nsl_assets.defs.automation import automation_sensor
-from nsl_assets.defs.checks import study_checks
+from nsl_assets.defs.checks import checks_job_name, study_checks
 from nsl_assets.progress import Progress
 from nsl_assets.study import Project, storage_root
 from nsl_resources.resources import StorageResource, WorkersResource
@@ -30,6 +30,15 @@ def build_definitions(project: Project, resource_overrides: Mapping[str, Any] | 
             results_asset(project),
         ],
         asset_checks=[check for name, study in studies for check in study_checks(name, study)],
+        # Runs that record partitions one by one return nothing: Dagster skips the checks that it plans in them.
+        jobs=[
+            dg.define_asset_job(
+                checks_job_name(name),
+                dg.AssetSelection.groups(name) & dg.AssetSelection.all_asset_checks(),
+                description=f"Checks everything of study `{name}`.",
+            )
+            for name in project.studies
+        ],
         sensors=[automation_sensor()],
         resources=resources | dict(resource_overrides or {}),
         executor=dg.in_process_executor,

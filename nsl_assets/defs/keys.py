@@ -36,6 +36,11 @@ class TaskKeys:
         """Differences between the models."""
         return dg.AssetKey([self.study, self.task, "model_comparison"])
 
+    @property
+    def advice(self) -> dg.AssetKey:
+        """What depth, how many cells, which model."""
+        return dg.AssetKey([self.study, self.task, "advice"])
+
     def of_model(self, model: str, name: str) -> dg.AssetKey:
         """`trained`, `embedding`, `mutual_information` or a law of a model."""
         return dg.AssetKey([self.study, self.task, model, name])
@@ -48,11 +53,19 @@ def law_names(study: Study, model: str) -> list[str]:
     return [law for law, needed in smallest.items() if n_sizes >= needed]
 
 
-def law_keys(name: str, study: Study) -> list[dg.AssetKey]:
-    """Everything that is fitted to the measurements of a study."""
-    of_tasks = [TaskKeys(name, task) for task in study.tasks]
-    laws = [of.of_model(model, law) for of in of_tasks for model in study.models for law in law_names(study, model)]
-    return laws + ([of.model_comparison for of in of_tasks] if len(study.models) > 1 else [])
+def law_keys_of(of_task: TaskKeys, study: Study) -> list[dg.AssetKey]:
+    """All laws that are fitted to the measurements of a task."""
+    return [of_task.of_model(model, law) for model in study.models for law in law_names(study, model)]
+
+
+def finding_keys(name: str, study: Study) -> list[dg.AssetKey]:
+    """Everything that follows from the measurements of a study: laws, comparisons, advice."""
+    found = []
+    for of_task in (TaskKeys(name, task) for task in study.tasks):
+        found += law_keys_of(of_task, study)
+        found += [of_task.model_comparison] * (len(study.models) > 1)
+        found.append(of_task.advice)
+    return found
 
 
 def landing_keys(name: str, study: Study) -> list[dg.AssetKey]:
@@ -60,7 +73,7 @@ def landing_keys(name: str, study: Study) -> list[dg.AssetKey]:
     measured = [
         TaskKeys(name, task).of_model(model, "mutual_information") for task in study.tasks for model in study.models
     ]
-    return measured + law_keys(name, study)
+    return measured + finding_keys(name, study)
 
 
 def report_key(study: str) -> dg.AssetKey:

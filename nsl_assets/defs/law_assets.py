@@ -1,4 +1,4 @@
-"""Assets of what is fitted to the measurements: noise law, cell-number law, joint law, comparison of models."""
+"""Assets of what follows from the measurements: noise law, cell-number law, joint law, comparison, advice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,24 @@ from typing import Any
 import dagster as dg
 
 from nsl_assets import laws
+from nsl_assets.advising import advise_tasks
 from nsl_assets.curves import read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import record_partition
-from nsl_assets.defs.metadata import cell_number_metadata, comparison_metadata, joint_metadata, law_metadata
+from nsl_assets.defs.grid_run import plain_failures
+from nsl_assets.defs.metadata import (
+    advice_metadata,
+    cell_number_metadata,
+    comparison_metadata,
+    joint_metadata,
+    law_metadata,
+)
 from nsl_assets.defs.specs import asset_spec, op_name
-from nsl_assets.defs.versions import law_version
+from nsl_assets.defs.versions import advice_version, law_version
 from nsl_assets.law_rows import (
+    advice_hash,
+    advice_rows,
     cell_number_law_rows,
     joint_law_rows,
     land_rows,
@@ -55,6 +65,7 @@ class LawAssets:
                 assets += [factories[law](of_task, model) for law in keys.law_names(self.study, model)]
             if len(self.study.models) > 1:
                 assets.append(self.model_comparison(of_task))
+            assets.append(self.advice(of_task))
         return assets
 
     def noise_law(self, of_task: keys.TaskKeys, model: str) -> dg.AssetsDefinition:
@@ -179,6 +190,30 @@ class LawAssets:
 
         return model_comparison
 
+    def advice(self, of_task: keys.TaskKeys) -> dg.AssetsDefinition:
+        """`<study>/<task>/advice`: what depth, how many cells, which model, for what money."""
+        spec = self._spec(
+            of_task.advice,
+            "What depth, how many cells, which model, for what money: with intervals, or why the data cannot say.",
+            deps=keys.law_keys_of(of_task, self.study),
+            code_version=advice_version(self.study),
+        )
+
+        @dg.multi_asset(specs=[spec], name=op_name(of_task.advice))
+        def advice(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
+            curves = self._headline(storage.results, of_task)
+            with plain_failures():
+                advised = advise_tasks(curves, self.study.laws, self.study.planning)
+            rows = [row for one in advised for row in advice_rows(self.name, self.study, one.task, curves, one.advice)]
+            land_rows(storage.results, {"advice": rows})
+            yield dg.MaterializeResult(
+                asset_key=of_task.advice,
+                metadata=advice_metadata(advised),
+                data_version=dg.DataVersion(advice_hash(curves, self.study)),
+            )
+
+        return advice
+
     def _curves(self, results: Results, of_task: keys.TaskKeys, model: str | None = None) -> list[MeasuredCurve]:
         return read_curves(results, self.name, self.study, task=of_task.task, model=model)
 
@@ -188,7 +223,9 @@ class LawAssets:
     def _is_headline(self, estimator: str) -> bool:
         return estimator == self.study.probing.headline
 
-    def _spec(self, key: dg.AssetKey, description: str, deps: list[dg.AssetKey | dg.AssetDep]) -> dg.AssetSpec:
+    def _spec(
+        self, key: dg.AssetKey, description: str, deps: Sequence[dg.AssetKey | dg.AssetDep], code_version: str = ""
+    ) -> dg.AssetSpec:
         return asset_spec(
             self.name,
             self.study,
@@ -196,6 +233,6 @@ class LawAssets:
             description,
             kinds={"scipy"},
             deps=deps,
-            code_version=law_version(self.study),
+            code_version=code_version or law_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
         )

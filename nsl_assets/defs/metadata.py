@@ -9,6 +9,7 @@ import dagster as dg
 import numpy as np
 
 from nsl_assets import report
+from nsl_assets.advising import TaskAdvice
 from nsl_assets.grid import Noised, Outcome
 from nsl_assets.laws import ComparedLaws, ComparedModels, Difference, FittedCells, FittedCurve, FittedSurface
 from nsl_assets.tasks import Task
@@ -163,6 +164,17 @@ def comparison_metadata(compared: Sequence[ComparedModels]) -> Metadata:
     if problems:
         metadata["problem"] = dg.MetadataValue.text("; ".join(problems))
     return metadata
+
+
+def advice_metadata(advised: Sequence[TaskAdvice]) -> Metadata:
+    """All sentences as one list, refusals marked, and why there is none."""
+    sentences = [
+        f"- **{one.model}, {one.question}**{' (refused)' * one.is_refused}: {one.sentence}"
+        for of_task in advised
+        for one in of_task.advice
+    ]
+    problems = [f"- {of_task.task}: {of_task.problem}" for of_task in advised if of_task.problem]
+    return {"advice": dg.MetadataValue.md("\n".join([*sentences, *problems]) or "none")}
 
 
 def _difference(difference: Difference) -> str:

@@ -6,7 +6,7 @@ No file is read for them: Dagster asks for them whenever it loads the definition
 from collections.abc import Mapping
 from typing import Any
 
-from nsl_assets import laws, noise, probing, report, tasks
+from nsl_assets import laws, noise, planning, probing, report, tasks
 from nsl_assets.models import code_version as model_version
 from nsl_assets.study import Study
 from nsl_resources.artifacts import content_hash
@@ -33,8 +33,14 @@ def grid_version(asset: str, study: Study, model: str) -> str:
 
 
 def law_version(study: Study) -> str:
-    """Of `noise_law`."""
+    """Of the laws and the comparison of models."""
     return _version(laws.CODE_VERSION, {"laws": study.laws.identity(), "headline": study.probing.headline})
+
+
+def advice_version(study: Study) -> str:
+    """Of `advice`."""
+    how = {"laws": study.laws.identity(), "planning": study.planning.identity(), "headline": study.probing.headline}
+    return _version(f"{laws.CODE_VERSION}.{planning.CODE_VERSION}", how)
 
 
 def report_version(study: Study) -> str:

@@ -107,7 +107,12 @@ def curves_over_cells(curves: Sequence[MeasuredCurve]) -> list[MeasuredCells]:
 
 def surfaces(curves: Sequence[MeasuredCurve]) -> list[MeasuredSurface]:
     """The surfaces over depth and training cells: only those of two sizes or more."""
-    return [_surface(of_model) for of_model in _by_model(curves) if len(of_model) > 1]
+    return [one for one in all_surfaces(curves) if len(np.unique(one.surface.n_cells)) > 1]
+
+
+def all_surfaces(curves: Sequence[MeasuredCurve]) -> list[MeasuredSurface]:
+    """The measurements of each model over depth and training cells, also where there is but one size."""
+    return [_surface(of_model) for of_model in _by_model(curves)]
 
 
 def _by_model(curves: Sequence[MeasuredCurve]) -> list[list[MeasuredCurve]]:

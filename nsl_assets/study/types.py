@@ -13,6 +13,7 @@ from nsl_assets.errors import StudyError
 from nsl_assets.laws import LawSettings
 from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training
 from nsl_assets.noise import BinomialThinning
+from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
 from nsl_assets.tasks import TaskSettings
@@ -69,6 +70,8 @@ class Study(Settings):
     """How information is estimated."""
     laws: LawSettings = LawSettings()
     """How the laws are fitted."""
+    planning: PlanningSettings = PlanningSettings()
+    """What an experiment costs, and how reads become UMIs: for advice."""
 
     @field_validator("tasks", "models")
     @classmethod

@@ -12,6 +12,7 @@ from nsl_resources.results.landing import Damaged
 from nsl_resources.results.publishing import Publication
 from nsl_resources.results.reading import connect, query
 from nsl_resources.results.rows import (
+    AdviceRow,
     CalibrationRow,
     CellNumberLawRow,
     JointLawRow,
@@ -30,6 +31,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "TABLES",
     "VIEWS",
+    "AdviceRow",
     "CalibrationRow",
     "CellNumberLawRow",
     "Column",

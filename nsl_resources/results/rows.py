@@ -224,6 +224,32 @@ class ModelComparisonRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AdviceRow:
+    """The answer to one question of planning about one model, or why there is none; headline estimator."""
+
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    question: Annotated[str, "target_depth, headroom, budget, cheapest, frontier or what_pays"]
+    estimator: Estimator
+    protocol: Protocol
+    is_refused: Annotated[bool, "Whether the data cannot say"]
+    sentence: Annotated[str, "The answer in words; of a refusal, what was found and what to do"]
+    reason: Annotated[str, "Of a refusal: why, in one clause"]
+    quantity: Annotated[str | None, "The first number of the answer, by name; estimates holds all"]
+    unit: Annotated[str | None, "Unit of value"]
+    value: Annotated[float | None, "The first number of the answer"]
+    value_low: Annotated[float | None, "Lower end of the interval of value"]
+    value_high: Annotated[float | None, "Upper end of the interval of value; may be Infinity"]
+    estimates: Annotated[JsonObject, "All numbers of the answer by name, with unit and interval"]
+    plans: Annotated[JsonObject, "Of the frontier: cells, depth and bits by budget"]
+    flags: Flags
+    law_hash: Annotated[str, "Content hash of the curves and the settings of laws and planning"]
+    advised_at: Annotated[datetime, "When it was worked out (UTC)"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRow:
     """One attempt to measure one cell of the grid with one seed, in one worker process."""
 
@@ -306,6 +332,7 @@ Row = (
     | JointLawRow
     | LawComparisonRow
     | ModelComparisonRow
+    | AdviceRow
     | RunRow
     | StudyRow
     | CalibrationRow

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from nsl_resources.results.rows import (
+    AdviceRow,
     CalibrationRow,
     CellNumberLawRow,
     JointLawRow,
@@ -34,6 +35,7 @@ TableName = Literal[
     "joint_law",
     "law_comparison",
     "model_comparison",
+    "advice",
     "run",
     "study",
     "calibration",
@@ -161,6 +163,12 @@ TABLES: Final[Mapping[TableName, Table]] = {
             ModelComparisonRow,
             ("study", "task", "n_cells", "first_model", "second_model", "estimator", "protocol"),
             "fitted_at",
+        ),
+        Table(
+            "advice",
+            AdviceRow,
+            ("study", "task", "model", "n_cells", "question", "estimator", "protocol"),
+            "advised_at",
         ),
         Table("run", RunRow, (*_CELL, "run_id"), "finished_at"),
         Table("study", StudyRow, ("study",), "registered_at"),

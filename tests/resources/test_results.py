@@ -290,7 +290,7 @@ def test_all_tables_take_their_rows(results: Results) -> None:
     results.land("run", [run("r1", "succeeded", library_versions={"numpy": "2.0"})])
     results.land("study", [study])
     results.land("calibration", [calibration])
-    for name in ("cell_number_law", "joint_law", "law_comparison", "model_comparison"):
+    for name in ("cell_number_law", "joint_law", "law_comparison", "model_comparison", "advice"):
         results.land(name, [any_row(TABLES[name])])
     results.publish()
     assert set(results.row_counts().values()) == {1}
@@ -814,7 +814,7 @@ def test_mistakes_in_sql_are_input_errors(results: Results, sql: str) -> None:
     results.publish()
     with pytest.raises(InputError, match=r"The query cannot be run: .*Error") as caught:
         query(results.root, sql)
-    assert "Tables: measurement, noise_law, run, study" in str(caught.value)
+    assert f"Tables: {', '.join(TABLES)}; views" in str(caught.value)
 
 
 @pytest.mark.parametrize(

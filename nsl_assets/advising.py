@@ -1,0 +1,49 @@
+"""Advice from measured curves, task by task: of a study, or of anybody's table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsl_assets import planning
+from nsl_assets.errors import InputError
+from nsl_assets.laws import JointSettings, LawSettings, MeasuredCurve, all_surfaces
+from nsl_assets.planning import Advice, PlanningSettings
+
+
+@dataclass(frozen=True, eq=False)
+class TaskAdvice:
+    """All advice on one task."""
+
+    task: str
+    advice: tuple[Advice, ...]
+    problem: str = ""
+    """Why there is none."""
+
+
+def advise_tasks(
+    curves: Sequence[MeasuredCurve], laws: LawSettings, circumstances: PlanningSettings
+) -> list[TaskAdvice]:
+    """Advice on every task, in the order of the curves; all by one estimator, of known training sizes.
+
+    A task without advice (circumstances that contradict its measurements) says why and stops no other. Raises
+    InputError where the circumstances contradict themselves.
+    """
+    circumstances.circumstances()
+    tasks = dict.fromkeys(curve.task for curve in curves)
+    return [_advise(task, [one for one in curves if one.task == task], laws, circumstances) for task in tasks]
+
+
+def _advise(
+    task: str, curves: Sequence[MeasuredCurve], laws: LawSettings, circumstances: PlanningSettings
+) -> TaskAdvice:
+    ceilings = [one.ceiling_bits for one in curves if one.ceiling_bits is not None]
+    try:
+        advice = planning.advise(
+            {one.model: one.surface for one in all_surfaces(curves)},
+            circumstances.circumstances(),
+            laws,
+            JointSettings(confidence=laws.confidence),
+            ceiling_bits=max(ceilings, default=None),
+        )
+    except InputError as error:
+        return TaskAdvice(task, (), str(error))
+    return TaskAdvice(task, advice)
