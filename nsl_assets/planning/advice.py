@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Question = Literal["target_depth", "headroom", "budget", "cheapest", "what_pays"]
+from nsl_assets.planning.plans import BestPlan
+
+Question = Literal["target_depth", "headroom", "budget", "cheapest", "frontier", "what_pays"]
 
 ADVICE_FLAGS: Final = {
     "extrapolated": "a depth or number of cells lies beyond what was measured; the interval holds if the law does",
@@ -54,6 +56,8 @@ class Advice:
     """What is doubtful: keys of ``ADVICE_FLAGS``."""
     reason: str = ""
     """Of a refusal: why, in one clause."""
+    plans: tuple[BestPlan, ...] = ()
+    """Of the frontier: the best plan of each budget, cheapest first."""
 
     def __post_init__(self) -> None:
         ordered = tuple(flag for flag in ADVICE_FLAGS if flag in self.flags)

@@ -41,10 +41,24 @@ class Evidence:
     """All measured numbers of training cells."""
 
     @property
+    def deepest(self) -> float:
+        """The deepest measured finite level, in UMIs per cell."""
+        return _deepest_finite(self.curve)
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What is doubtful about the noise law, in terms of advice."""
         passed_on = {flag for flag in self.fit.flags if flag in PASSED_ON}
         return (*passed_on, *(("not_converged",) if not self.fit.converged else ()))
+
+    @property
+    def warning(self) -> str:
+        """What a sentence must add where the curve contradicts the law; empty otherwise."""
+        if "misfit" not in self.fit.flags:
+            return ""
+        return (
+            " Beware: the curve contradicts the law by more than its noise, so the truth may lie outside the interval."
+        )
 
 
 def evidence_of(

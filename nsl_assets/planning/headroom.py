@@ -65,4 +65,4 @@ def _sentence(evidence: Evidence, now: Estimate, infinite: Estimate, doubled: Es
         )
     else:
         without_limit = f"depth without limit {bits_with_interval(infinite)}"
-    return f"{evidence.model} with {evidence.n_cells:,.0f} training cells: {twice}; {without_limit}."
+    return f"{evidence.model} with {evidence.n_cells:,.0f} training cells: {twice}; {without_limit}.{evidence.warning}"

@@ -10,7 +10,7 @@ from nsl_assets.planning.costs import Sequencing
 from nsl_assets.planning.evidence import Evidence
 from nsl_assets.planning.wording import bits_with_interval, count_text, counts_with_interval, percent_text
 
-REACH: Final = 4.0
+REACH: Final = 3.0
 """An answer's interval must end within this many times the deepest level. Docs: decisions/planning.md."""
 IMPRECISE_FACTOR: Final = 4.0
 DEPTH_UNIT: Final = "UMIs per cell"
@@ -20,8 +20,11 @@ def target_advice(evidence: Evidence, sequencing: Sequencing) -> Advice:
     """The target depth of the law's settings with its interval, against today's depth.
 
     Refused where the curve shows no information, where the target lies at or below 0 bits, or where the interval
-    does not end within ``REACH`` times the deepest level: then the refusal says how many levels are missing.
+    does not end within ``REACH`` times the deepest level (within the deepest level, where the curve contradicts the
+    law): then the refusal says how many levels are missing. Refused too where the library does not hold the depth.
+    Raises InputError for a depth of today that the library cannot hold.
     """
+    sequencing.check_today(evidence.today_umis_per_cell)
     fit = evidence.fit
     imax = Estimate("imax_bits", "bits", fit.imax_bits, fit.imax_low_bits, fit.imax_high_bits)
     if fit.imax_low_bits <= 0:
@@ -41,8 +44,11 @@ def target_advice(evidence: Evidence, sequencing: Sequencing) -> Advice:
             (imax,),
         )
     target = Estimate("target_depth", DEPTH_UNIT, fit.target_depth, fit.target_depth_low, fit.target_depth_high)
-    if not target.high <= REACH * fit.deepest:
-        return _refused_target(evidence, target)
+    reach = 1.0 if "misfit" in fit.flags else REACH
+    if not target.high <= reach * fit.deepest:
+        return _refused_target(evidence, target, reach)
+    if target.value > sequencing.largest_depth:
+        return _beyond_library(evidence, target, sequencing)
     return _answer(evidence, target, sequencing)
 
 
@@ -61,8 +67,17 @@ def _refusal(
     )
 
 
-def _refused_target(evidence: Evidence, target: Estimate) -> Advice:
-    needed = levels_needed(evidence.curve, evidence.settings, reach=REACH)
+def _beyond_library(evidence: Evidence, target: Estimate, sequencing: Sequencing) -> Advice:
+    sentence = (
+        f"To keep {_share(evidence)} could know, {counts_with_interval(target)} UMIs per cell are needed, but no "
+        f"amount of sequencing gives that depth: the library holds {count_text(sequencing.largest_depth)} UMIs per "
+        "cell of these genes. A library with more molecules (better capture, more input) is needed, or a lower target."
+    )
+    return _refusal(evidence, "the library does not hold the depth", sentence, (target,), sequencing.flags)
+
+
+def _refused_target(evidence: Evidence, target: Estimate, reach: float) -> Advice:
+    needed = levels_needed(evidence.curve, evidence.settings, reach=reach)
     doubling = float(np.log2(needed.spacing))
     estimates = (
         target,
@@ -70,22 +85,26 @@ def _refused_target(evidence: Evidence, target: Estimate) -> Advice:
         Estimate("doublings_needed", "doublings", needed.likely * doubling, needed.at_least * doubling, np.inf),
         Estimate("depth_needed", DEPTH_UNIT, needed.depth(needed.likely), needed.depth(needed.at_least), np.inf),
     )
-    found = _found(evidence, target, count_text(needed.deepest))
+    found = _found(evidence, target, reach, count_text(needed.deepest))
     flags = ("no_plateau", "open_end") if np.isinf(target.high) else ("no_plateau",)
-    sentence = f"The curve of {evidence.model} has no plateau: {found}. {_what_to_do(needed)}"
-    return _refusal(evidence, "the curve has no plateau", sentence, estimates, flags)
+    is_misfit = "misfit" in evidence.fit.flags
+    problem = "contradicts the law and" if is_misfit else ""
+    reason = "the curve contradicts the law and has no plateau" if is_misfit else "the curve has no plateau"
+    sentence = f"The curve of {evidence.model} {problem} has no plateau: {found}. {_what_to_do(needed)}"
+    return _refusal(evidence, reason, sentence.replace("  ", " "), estimates, flags)
 
 
-def _found(evidence: Evidence, target: Estimate, deepest: str) -> str:
+def _found(evidence: Evidence, target: Estimate, reach: float, deepest: str) -> str:
     label = evidence.fit.target_label
     if np.isinf(target.high):
         return (
             f"{label} is reached at {count_text(target.low)} UMIs per cell or more, and from levels up to {deepest} no "
             "upper end follows"
         )
+    where = "the deepest level" if reach == 1 else f"{reach:g} times the deepest level"
     return (
-        f"{label} would be reached at {counts_with_interval(target)} UMIs per cell, which ends more than {REACH:g} "
-        f"times beyond the deepest level ({deepest}), where no law can be trusted"
+        f"{label} would be reached at {counts_with_interval(target)} UMIs per cell, and an interval that ends beyond "
+        f"{where} ({deepest}) cannot be trusted"
     )
 
 
@@ -108,7 +127,6 @@ def _what_to_do(needed: LevelsNeeded) -> str:
 
 def _answer(evidence: Evidence, target: Estimate, sequencing: Sequencing) -> Advice:
     today = evidence.today_umis_per_cell
-    sequencing.check_today(today)
     factor = _factor_of_reads(target, today, sequencing)
     spare = Estimate("spare_reads_share", "share", 1 - factor.value, 1 - factor.high, 1 - factor.low)
     flags = [*evidence.flags, *sequencing.flags]
@@ -116,7 +134,7 @@ def _answer(evidence: Evidence, target: Estimate, sequencing: Sequencing) -> Adv
     flags += ["imprecise"] if target.high > IMPRECISE_FACTOR * target.low else []
     sentence = (
         f"Sequence to {counts_with_interval(target)} UMIs per cell to keep {_share(evidence)} could know with "
-        f"{evidence.n_cells:,.0f} training cells; {_against_today(target, today, factor, sequencing)}"
+        f"{evidence.n_cells:,.0f} training cells; {_against_today(target, today, factor)}{evidence.warning}"
     )
     return Advice(
         "target_depth",
@@ -142,11 +160,8 @@ def _factor_of_reads(target: Estimate, today: float, sequencing: Sequencing) -> 
     return Estimate("reads_factor", "reads over today's", *reads.tolist())
 
 
-def _against_today(target: Estimate, today: float, factor: Estimate, sequencing: Sequencing) -> str:
+def _against_today(target: Estimate, today: float, factor: Estimate) -> str:
     here = f"today's {count_text(today)}"
-    if target.low > sequencing.largest_depth:
-        most = count_text(sequencing.largest_depth)
-        return f"no amount of sequencing gives that depth: the library holds {most} UMIs per cell of these genes."
     if target.high <= today:
         return (
             f"{here} are deep enough: {percent_text(1 - factor.value)} of the reads (at least "
@@ -158,6 +173,5 @@ def _against_today(target: Estimate, today: float, factor: Estimate, sequencing:
 
 
 def _times(factor: Estimate) -> str:
-    high = "no amount of" if np.isinf(factor.high) else f"{factor.high:.1f}"
-    value = "no amount of" if np.isinf(factor.value) else f"{factor.value:.1f}"
-    return f"{value} ({factor.low:.1f} to {high}) times"
+    high = "more than the library can give" if np.isinf(factor.high) else f"{factor.high:.1f}"
+    return f"{factor.value:.1f} ({factor.low:.1f} to {high}) times"

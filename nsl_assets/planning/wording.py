@@ -17,12 +17,13 @@ def count_text(value: float) -> str:
     if value <= 0:
         return "0"
     digits = max(2 - int(np.floor(np.log10(value))), -12)
-    return f"{round(value, digits):,.{max(digits, 0)}f}" if value < 100 else f"{round(value, digits):,.0f}"
+    text = f"{round(value, digits):,.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if digits > 0 else text
 
 
 def bits_text(value: float) -> str:
     """Information with two digits."""
-    return f"{value:.2f}"
+    return f"{value:z.2f}"
 
 
 def percent_text(share: float) -> str:
@@ -31,9 +32,13 @@ def percent_text(share: float) -> str:
 
 
 def money_text(amount: float, currency: str) -> str:
-    """An amount of money with its currency, rounded to three significant digits below 1,000."""
-    text = count_text(amount) if amount < 1_000 else f"{amount:,.0f}"
-    return f"{text} {currency}".strip()
+    """An amount of money with three significant digits, and its currency."""
+    return f"{count_text(amount)} {currency}".strip()
+
+
+def budget_text(budget: float, currency: str) -> str:
+    """A budget as it was given, and its currency."""
+    return f"{budget:,.{0 if float(budget).is_integer() else 2}f} {currency}".strip()
 
 
 def counts_with_interval(estimate: Interval) -> str:
