@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
 from nsl_assets.cli.execution import execute_study
 from nsl_assets.cli.instance import init_instance
+from nsl_assets.defs.build import build_definitions
 from nsl_assets.progress import Progress
 from nsl_assets.study import load_project, storage_root
 from nsl_resources.results import Results
@@ -125,3 +127,30 @@ def test_a_cell_that_fails_costs_only_itself_and_says_why(
     assert results.query("select distinct model from measurement where is_trained") == [{"model": "random_projection"}]
     assert len(list((storage / "artifacts" / "model").glob("[!.]*"))) == 3
     assert results.row_counts()["noise_law"] == 1
+
+
+def test_every_law_comparison_and_advice_lands_and_every_check_is_evaluated(project: Path, storage: Path):
+    text = study_toml("large", sizes=[60, 90, 120, 150], levels=[1.0, 0.5, 0.2], n_seeds=2)
+    text += '[studies.large.models.pca]\nkind = "pca"\n[studies.large.planning]\n'
+    text += "price_per_cell = 0.1\nprice_per_read = 1e-5\nbudget = 50\n"
+    (project / "dagster_project.toml").write_text(text)
+    init_instance()
+    assert execute_study("large", load_project(), Progress()) == []
+    results = Results(storage)
+    counts = results.row_counts()
+    n_models, n_sizes, n_levels = 2, 4, 3
+    assert counts["noise_law"] == n_models * n_sizes
+    assert counts["cell_number_law"] == n_models * n_levels
+    assert counts["joint_law"] == n_models
+    assert counts["model_comparison"] == n_sizes
+    assert counts["law_comparison"] == n_models * n_sizes * len({row["law"] for row in results.query(LAWS)})
+    questions = {row["question"] for row in results.query("select question from advice")}
+    assert questions == {"target_depth", "headroom", "budget", "cheapest", "frontier", "what_pays"}
+    with dg.DagsterInstance.get() as instance:
+        keys = build_definitions(load_project()).resolve_asset_graph().asset_check_keys
+        summaries = instance.event_log_storage.get_asset_check_summary_records(list(keys))
+        states = {key: record.last_check_execution_record for key, record in summaries.items()}
+    assert all(record is not None and record.event is not None for record in states.values()), states
+
+
+LAWS = "select distinct law from law_comparison"

@@ -8,6 +8,8 @@ from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
 from nsl_assets.study import load_project
 
+from .conftest import study_toml
+
 
 def test_two_studies_with_different_grids_stand_side_by_side(project: Path):
     graph = build_definitions(load_project()).resolve_asset_graph()
@@ -26,10 +28,40 @@ def test_every_asset_is_described_versioned_and_has_a_kind(project: Path):
         assert spec.code_version, spec.key
 
 
-def test_only_laws_results_and_reports_run_by_themselves(project: Path):
-    specs = build_definitions(load_project()).resolve_all_asset_specs()
+def test_only_what_follows_from_measurements_runs_by_itself(project: Path):
+    definitions = build_definitions(load_project())
+    specs = definitions.resolve_all_asset_specs()
     automated = {spec.key.path[-1] for spec in specs if spec.automation_condition is not None}
-    assert automated == {"noise_law", "report", "results"}
+    assert automated == {"noise_law", "joint_law", "advice", "report", "results"}
+
+
+def test_laws_are_there_where_the_grid_is_large_enough_for_them(project: Path):
+    two_models = study_toml("large", sizes=[60, 90, 120, 150], levels=[1.0, 0.5, 0.2])
+    two_models += '[studies.large.models.pca]\nkind = "pca"\n'
+    (project / "dagster_project.toml").write_text(study_toml("deep", sizes=[150], levels=[1.0, 0.4, 0.1]) + two_models)
+    graph = build_definitions(load_project()).resolve_asset_graph()
+    names = {
+        study: {key.path[-1] for key in graph.get_all_asset_keys() if key.path[0] == study}
+        for study in ("deep", "large")
+    }
+    measured = {"source", "noised", "trained", "embedding", "mutual_information"}
+    assert names["deep"] - measured == {"noise_law", "advice", "report"}
+    assert names["large"] - measured == {
+        "noise_law", "cell_number_law", "joint_law", "model_comparison", "advice", "report",
+    }  # fmt: skip
+    cells = graph.get(dg.AssetKey(["large", "simulated", "pca", "cell_number_law"]))
+    assert set(cells.partitions_def.get_partition_keys()) == {keys.level_key(q) for q in (1.0, 0.5, 0.2)}
+
+
+def test_checks_of_partitions_run_by_themselves_and_as_a_job(project: Path):
+    definitions = build_definitions(load_project())
+    graph = definitions.resolve_asset_graph()
+    job = definitions.resolve_job_def("check_wide")
+    assert job.asset_layer.asset_graph.asset_check_keys == {
+        key for key in graph.asset_check_keys if key.asset_key.path[0] == "wide"
+    }
+    not_automated = {key.name for key in graph.asset_check_keys if graph.get(key).automation_condition is None}
+    assert not_automated == {"counts_are_integers", "no_leakage"}
 
 
 def test_partition_keys_sort_as_numbers_and_come_back():
