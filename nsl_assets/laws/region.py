@@ -10,9 +10,10 @@ from nsl_assets.laws.error_model import ErrorModel
 from nsl_assets.laws.profile import ubar_profile
 from nsl_assets.laws.search import minimum_along
 
-HALVINGS: Final = 40
+HALVINGS: Final = 32
 UBAR_POINTS: Final = 61
 ZOOMS: Final = 2
+ZOOM_POINTS: Final = 13
 
 Quantity = Callable[[FloatArray, FloatArray], FloatArray]
 """A quantity at Imax in bits and ln ū, both (n,)."""
@@ -44,21 +45,28 @@ def quantity_range(model: ErrorModel, quantity: Quantity, contrast: FloatArray) 
     its ends lie on the region's edge.
     """
     threshold = model.threshold(contrast)
-    ends = ubar_profile(model.points, model.optimum).interval(threshold)
+    log_ubar = np.linspace(*ubar_profile(model.points, model.optimum).interval(threshold), UBAR_POINTS)
+    edges = imax_ends(model, log_ubar, threshold)
     best = float(quantity(np.array([model.optimum.imax_bits]), np.array([model.optimum.log_ubar]))[0])
-    lowest = _extreme(model, lambda imax, log_ubar: -quantity(imax, log_ubar), threshold, ends)
-    return min(best, -lowest), max(best, _extreme(model, quantity, threshold, ends))
+
+    def negative(imax_bits: FloatArray, log_ubar: FloatArray) -> FloatArray:
+        return -quantity(imax_bits, log_ubar)
+
+    lowest = -_largest(model, negative, threshold, log_ubar, edges)
+    return min(best, lowest), max(best, _largest(model, quantity, threshold, log_ubar, edges))
 
 
-def _extreme(model: ErrorModel, quantity: Quantity, threshold: float, ends: tuple[float, float]) -> float:
+def _largest(
+    model: ErrorModel, quantity: Quantity, threshold: float, log_ubar: FloatArray, edges: tuple[FloatArray, FloatArray]
+) -> float:
     """The largest value on the edge of the region, on a grid of ln ū that zooms in around it."""
-    low, high = ends
-    largest = -np.inf
-    for _ in range(1 + ZOOMS):
-        log_ubar = np.linspace(low, high, UBAR_POINTS)
+    values = np.maximum(*(quantity(imax_bits, log_ubar) for imax_bits in edges))
+    at = int(values.argmax())
+    largest = float(values[at])
+    for _ in range(ZOOMS):
+        log_ubar = np.linspace(log_ubar[max(at - 1, 0)], log_ubar[min(at + 1, len(log_ubar) - 1)], ZOOM_POINTS)
         edges = imax_ends(model, log_ubar, threshold)
         values = np.maximum(*(quantity(imax_bits, log_ubar) for imax_bits in edges))
         at = int(values.argmax())
         largest = max(largest, float(values[at]))
-        low, high = log_ubar[max(at - 1, 0)], log_ubar[min(at + 1, UBAR_POINTS - 1)]
     return largest

@@ -12,6 +12,7 @@ ADVICE_FLAGS: Final = {
     "imprecise": "the interval spans more than a factor of 4",
     "open_end": "the data set no upper (or lower) end",
     "no_plateau": "the curve does not bend enough within the measured depths to fix Imax or ū",
+    "only_plateau": "even the shallowest level lies beyond the target depth: shallower levels would say how far",
     "misfit": "the curve contradicts the law by more than its noise: take the interval as too narrow",
     "not_monotone": "information falls with depth by more than seeds and noise explain",
     "above_ceiling": "Imax exceeds the entropy of the auxiliary signal, which is impossible",

@@ -17,7 +17,16 @@ from nsl_assets.laws import (
     fit_noise_law,
 )
 
-PASSED_ON: Final = ("no_plateau", "misfit", "not_monotone", "above_ceiling", "few_levels", "one_seed", "not_replicated")
+PASSED_ON: Final = (
+    "no_plateau",
+    "only_plateau",
+    "misfit",
+    "not_monotone",
+    "above_ceiling",
+    "few_levels",
+    "one_seed",
+    "not_replicated",
+)
 """Flags of the fitted law that advice carries on."""
 
 
