@@ -1,16 +1,22 @@
-"""The files of a study's report: draws, with the report room, what `curves` read and fitted."""
+"""The report of a study or a table: reads results, fits the laws, and writes what the report room makes of them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nsl_assets import report
+from nsl_assets import laws, report
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
-from nsl_assets.curves import FittedCurve, MeasuredCurve, fit_curve, read_curves
-from nsl_assets.laws import Curve
+from nsl_assets.curves import read_curves
+from nsl_assets.errors import InputError
+from nsl_assets.laws import FittedCurve, JointSettings, LawSettings, MeasuredCurve, TableColumns, largest_curves
+from nsl_assets.report import ReportContent
 from nsl_assets.study import Study
+from nsl_assets.study_records import leakage_records, provenance, training_records
 from nsl_resources.artifacts import atomic_write_bytes
 from nsl_resources.results import Results
+
+NOT_CALIBRATED = "A table does not say from how many pairs each value was estimated: what bias to expect is not known."
 
 
 @dataclass(frozen=True)
@@ -20,30 +26,25 @@ class WrittenReport:
     folder: Path
     table: str
     """The fitted laws, and what bias to expect of each curve."""
-    pictures: tuple[Path, ...]
+    files: tuple[Path, ...]
     warning: str = ""
     """What calibration warns of, in one line; empty where it does not."""
+
+    @property
+    def page(self) -> Path:
+        """The report as one page."""
+        return self.folder / report.PAGE_NAME
 
 
 def picture_of(fitted: FittedCurve) -> bytes | None:
     """The picture of one curve with its law, as PNG; None where nothing could be fitted."""
-    if fitted.fit is None:
-        return None
-    measured = fitted.measured
-    return report.noise_law_figure(
-        measured.curve,
-        fitted.fit,
-        title=measured.title,
-        truth=measured.truth,
-        floor_bits=measured.floor_bits,
-        ceiling_bits=measured.ceiling_bits,
-    )
+    return None if fitted.fit is None else report.noise_law_figure(fitted).png()
 
 
 def law_table(name: str, fitted: list[FittedCurve]) -> str:
     """The fitted laws as a plain-text table; a curve without a law says why."""
     rows = [
-        report.LawRow(name, one.measured.task, one.measured.model, one.measured.n_cells, one.fit)
+        report.LawRow(name, one.measured.task, one.measured.model, one.measured.n_cells or 0, one.fit)
         for one in fitted
         if one.fit is not None
     ]
@@ -95,93 +96,98 @@ def bias_records(bias: StudyBias | None) -> list[dict[str, Any]]:
 
 def headline_curves(results: Results, name: str, study: Study) -> list[FittedCurve]:
     """All curves of a study by its headline estimator, fitted."""
-    return _headline_fits(read_curves(results, name, study), study)
+    return laws.fit_curves(_headline(read_curves(results, name, study), study), study.laws)
 
 
-def _headline_fits(curves: list[MeasuredCurve], study: Study) -> list[FittedCurve]:
-    return [fit_curve(curve, study) for curve in curves if curve.estimator == study.probing.headline]
+def _headline(curves: Sequence[MeasuredCurve], study: Study) -> list[MeasuredCurve]:
+    return [curve for curve in curves if curve.estimator == study.probing.headline]
 
 
-def write_report(results: Results, name: str, study: Study) -> WrittenReport:
-    """Write the pictures and the law table of a study to `storage/reports/NAME/`."""
-    folder = results.root / "reports" / name
-    curves = read_curves(results, name, study)
-    fitted = _headline_fits(curves, study)
-    pictures = [_write_picture(folder, one) for one in fitted if one.fit is not None]
-    pictures += [_write_overview(folder, task, fitted) for task in study.tasks if _largest(task, fitted)]
-    pictures += _write_estimators(folder, curves, study)
+def write_report(results: Results, name: str, study: Study, *, folder: Path | None = None) -> WrittenReport:
+    """Write the report of a study, to `storage/reports/NAME/` unless told where else.
+
+    Raises InputError for a study without measurements.
+    """
     bias = study_bias(results, name, study)
-    table = f"{law_table(name, fitted)}\n\n{bias_text(name, study, bias)}"
-    atomic_write_bytes(folder / "laws.txt", f"{table}\n".encode())
-    if bias is None:
-        return WrittenReport(folder, table, tuple(pictures))
-    warning = report.calibration_warning({curve.title: curve.expected for curve in bias.curves})
-    return WrittenReport(folder, table, (*pictures, _write_calibration(folder, name, bias)), warning)
+    content = study_content(results, name, study, bias)
+    table = f"{law_table(name, list(content.curves))}\n\n{bias_text(name, study, bias)}"
+    warning = ""
+    if bias is not None:
+        warning = report.calibration_warning({curve.title: curve.expected for curve in bias.curves})
+    return _written(content, folder or results.root / "reports" / name, table, warning)
 
 
-def _write_calibration(folder: Path, name: str, bias: StudyBias) -> Path:
-    """The calibration map with the curves of each model's largest training size."""
-    largest = {(curve.task, curve.model): curve for curve in sorted(bias.curves, key=lambda curve: curve.n_cells)}
-    path = folder / "calibration.png"
-    picture = report.calibration_figure(
-        bias.summaries,
-        {curve.title: curve.expected for curve in largest.values()},
-        title=f"{name}: calibration of {bias.estimator}",
+def write_table_report(path: Path, columns: TableColumns, settings: LawSettings, *, folder: Path) -> WrittenReport:
+    """Write the report of anybody's table of measurements. InputError where it holds no curve that can be read."""
+    content = table_content(path, columns, settings)
+    return _written(content, folder, law_table(path.stem, list(content.curves)))
+
+
+def _written(content: ReportContent, folder: Path, table: str, warning: str = "") -> WrittenReport:
+    files = []
+    for name, file in report.report_files(content):
+        files.append(folder / name)
+        atomic_write_bytes(files[-1], file)
+    return WrittenReport(folder, table, tuple(files), warning)
+
+
+def study_content(results: Results, name: str, study: Study, bias: StudyBias | None = None) -> ReportContent:
+    """What the report of a study shows. InputError without measurements."""
+    curves = read_curves(results, name, study)
+    headline = _headline(curves, study)
+    if not headline:
+        raise InputError(f"study '{name}' has no measurements yet. Run it: nsl run {name}")
+    return ReportContent(
+        title=name,
+        kind="study",
+        description=study.description,
+        headline=study.probing.headline,
+        protocol=study.protocol,
+        estimators=largest_curves(curves),
+        calibration=None if bias is None else _calibration(bias),
+        calibration_note=f"{how_to_calibrate(name, study)}.".capitalize(),
+        training=training_records(results, name, study),
+        leakage=leakage_records(results, study),
+        provenance=provenance(results, name, study),
+        **_fitted(headline, study.laws),
     )
-    atomic_write_bytes(path, picture)
-    return path
 
 
-def _write_estimators(folder: Path, curves: list[MeasuredCurve], study: Study) -> list[Path]:
-    """One picture a task that compares the estimators, each model at its largest training size."""
-    largest = {(one.task, one.model, one.estimator): one for one in sorted(curves, key=lambda one: one.n_cells)}
-    paths = []
-    for task in study.tasks:
-        of_task = [one for one in largest.values() if one.task == task]
-        models = list(dict.fromkeys(one.model for one in of_task))
-        by_model: dict[str, dict[str, Curve]] = {
-            model: {
-                name: largest[task, model, name].curve
-                for name in study.probing.estimators
-                if (task, model, name) in largest
-            }
-            for model in models
-        }
-        if max(map(len, by_model.values()), default=0) < 2:
-            continue
-        picture = report.estimators_figure(
-            by_model,
-            headline=study.probing.headline,
-            title=f"{task}: estimators compared",
-            truth=of_task[0].truth,
-            ceiling_bits=of_task[0].ceiling_bits,
-        )
-        paths.append(folder / f"{task}-estimators.png")
-        atomic_write_bytes(paths[-1], picture)
-    return paths
-
-
-def _write_picture(folder: Path, fitted: FittedCurve) -> Path:
-    measured = fitted.measured
-    path = folder / f"{measured.task}-{measured.model}-{measured.n_cells}-cells.png"
-    atomic_write_bytes(path, picture_of(fitted) or b"")
-    return path
-
-
-def _largest(task: str, fitted: list[FittedCurve]) -> list[FittedCurve]:
-    """The fitted curves of a task, each model at its largest training size."""
-    of_task = [one for one in fitted if one.measured.task == task and one.fit is not None]
-    largest = {one.measured.model: one for one in sorted(of_task, key=lambda one: one.measured.n_cells)}
-    return list(largest.values())
-
-
-def _write_overview(folder: Path, task: str, fitted: list[FittedCurve]) -> Path:
-    path, largest = folder / f"{task}.png", _largest(task, fitted)
-    picture = report.study_figure(
-        {one.measured.model: (one.measured.curve, one.fit) for one in largest if one.fit is not None},
-        title=task,
-        truth=largest[0].measured.truth,
-        ceiling_bits=largest[0].measured.ceiling_bits,
+def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> ReportContent:
+    """What the report of a table shows: its first estimator is the headline."""
+    curves = laws.read_measurements(path, columns)
+    measured = [one.measured for one in curves if one.measured is not None]
+    named = [(", ".join(map(str, one.groups.values())), one) for one in curves]
+    problems = [f"{name}: {one.problem}" for name, one in named if one.problem]
+    notes = [f"{name}: {note}." for name, one in named for note in one.notes]
+    if not measured:
+        raise InputError("\n".join([f"{path}: no curve can be read.", *problems]))
+    headline = measured[0].estimator
+    return ReportContent(
+        title=path.name,
+        kind="table",
+        headline=headline,
+        protocol=settings.protocol,
+        estimators=largest_curves(measured),
+        calibration_note=NOT_CALIBRATED,
+        notes=[*problems, *notes],
+        **_fitted([one for one in measured if one.estimator == headline], settings),
     )
-    atomic_write_bytes(path, picture)
-    return path
+
+
+def _fitted(curves: Sequence[MeasuredCurve], settings: LawSettings) -> dict[str, Any]:
+    """Every law and comparison of the headline curves."""
+    largest = largest_curves(curves)
+    return {
+        "law_settings": settings,
+        "curves": laws.fit_curves(curves, settings),
+        "cells": laws.fit_cells(laws.curves_over_cells(curves), settings),
+        "surfaces": laws.fit_surfaces(laws.surfaces(curves), JointSettings(confidence=settings.confidence)),
+        "laws": laws.compare_laws_of_each(largest),
+        "models": laws.compare_models_of_each(largest, settings),
+    }
+
+
+def _calibration(bias: StudyBias) -> report.Calibration:
+    curves = (report.CalibratedCurve(one.task, one.model, one.n_cells, one.expected) for one in bias.curves)
+    return report.Calibration(bias.estimator, bias.summaries, tuple(curves))

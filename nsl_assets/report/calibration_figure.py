@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from nsl_assets.probing import ExpectedBias, Family, ProblemSummary
 from nsl_assets.report import canvas
+from nsl_assets.report.drawn import Drawn, Marks, file_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,18 +14,18 @@ if TYPE_CHECKING:
 
 Curves = Mapping[str, Sequence[ExpectedBias]]
 """The points of each curve, by its title."""
-EXPLANATION: Final = "Each point of a curve lies at the mean bias of the five problems most like it; bars: their spread"
-PLOT_INCHES: Final = 5.1
-LINE_INCHES: Final = 0.215
+EXPLANATION: Final = (
+    "Coloured: what the estimator found in problems of known information. White: the curves of this study, each point "
+    "at the mean bias of the five problems most like it, with bars of their spread. Grey band: ± 0.1 bit."
+)
+PLOT_INCHES: Final = 3.9
+LINE_INCHES: Final = 0.2
+KEY_COLUMNS: Final = 3
 LINEAR_BITS: Final = 0.1
 """The bias axis is linear up to here and logarithmic beyond; larger biases are warned of."""
 LOWEST_BITS: Final = 0.15
 """The bias axis reaches at least this far on either side."""
 TICKS_BITS: Final = (-3, -1, -0.3, -0.1, -0.05, 0, 0.05, 0.1, 0.3, 1, 3)
-NAMED_FROM_BITS: Final = 0.2
-"""Problems with larger biases are named."""
-MOST_NAMES: Final = 6
-NAME_HEIGHT_DOTS: Final = 22.0
 FAMILY_COLOURS: Final = dict(
     zip(get_args(Family), (canvas.GREY, *canvas.MODEL_COLOURS[:6], "#7A4B00", "#B5A300"), strict=True)
 )
@@ -33,32 +34,66 @@ CURVE_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 CURVE_LINES: Final = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)))
 
 
-def calibration_figure(summaries: Sequence[ProblemSummary], curves: Curves, *, title: str) -> bytes:
-    """Bias against estimate of all calibration problems, and the curves at their expected bias, as PNG bytes.
+def calibration_figure(summaries: Sequence[ProblemSummary], curves: Curves, *, title: str, task: str = "") -> Drawn:
+    """Bias against estimate of all calibration problems, and the curves at their expected bias.
 
-    1,280 pixels wide. Colour is the family, the marker the number of pairs; the grey band is ± 0.1 bit. A curve is
-    drawn with bars of the spread of its nearest problems; its points that are off the map are crosses on the axis.
+    Colour is the family, the marker the number of pairs; the grey band is ± 0.1 bit. A curve is drawn with bars of
+    the spread of its nearest problems; its points that are off the map are crosses on the axis.
     """
     sizes = sorted({summary.n_pairs for summary in summaries})
-    beside, below = _problem_keys(summaries, sizes), _curve_keys(curves)
-    floor = 0.72 + LINE_INCHES * math.ceil(len(below) / 2)
-    height = floor + PLOT_INCHES
-    figure = canvas.new_figure(height)
-    axes = figure.add_axes((0.1, floor / height, 0.66, (PLOT_INCHES - 0.75) / height))
-    figure.text(0.02, 1 - 0.12 / height, title, fontsize=canvas.TITLE_POINTS, fontweight="bold", va="top")
-    figure.text(0.02, 1 - 0.43 / height, EXPLANATION, fontsize=canvas.SMALL_POINTS - 1, va="top", color=canvas.GREY)
+    keys = [*_problem_keys(summaries, sizes), *_curve_keys(curves)]
+    figure = canvas.new_figure(PLOT_INCHES + LINE_INCHES * math.ceil(len(keys) / KEY_COLUMNS))
+    axes = figure.subplots()
     _style(axes, summaries, curves)
-    for summary in summaries:
-        look = {"marker": _size_marker(sizes, summary.n_pairs), "color": FAMILY_COLOURS[summary.family]}
-        axes.plot(summary.value_bits, summary.bias_bits, markersize=6.5, alpha=0.75, markeredgewidth=0, **look)
-    for place, points in enumerate(curves.values()):
+    marks = {}
+    for place, (family, n_pairs) in enumerate(sorted({(one.family, one.n_pairs) for one in summaries})):
+        group = [one for one in summaries if (one.family, one.n_pairs) == (family, n_pairs)]
+        look = {"marker": _size_marker(sizes, n_pairs), "color": FAMILY_COLOURS[family], "linestyle": "none"}
+        axes.plot(
+            [one.value_bits for one in group], [one.bias_bits for one in group], markersize=5, alpha=0.75,
+            markeredgewidth=0, gid=f"problems-{place}", **look,
+        )  # fmt: skip
+        marks[f"problems-{place}"] = Marks(tuple(map(_problem_tip, group)))
+    for place, (name, points) in enumerate(curves.items()):
         _draw_curve(axes, points, place)
-    _name_the_worst(axes, summaries)
-    for line, key in enumerate(beside):
-        _write_key(figure, key, left=0.79, y_inches=height - 0.85 - line * LINE_INCHES)
-    for line, key in enumerate(below):
-        _write_key(figure, key, left=0.1 + 0.45 * (line % 2), y_inches=floor - 0.72 - (line // 2) * LINE_INCHES)
-    return canvas.png_of(figure)
+        known = [point for point in points if not point.is_off_map]
+        marks[f"curve-{place}"] = Marks(tuple(_curve_tip(name, point) for point in known))
+    _write_keys(figure, keys)
+    canvas.write_title(axes, title)
+    return Drawn(
+        name=file_name("calibration", task),
+        title=title,
+        figure=figure,
+        caption=EXPLANATION,
+        records=[_problem_record(one) for one in summaries],
+        marks=marks,
+        task=task,
+    )
+
+
+def _problem_tip(one: ProblemSummary) -> str:
+    return f"{one.problem}, {one.n_pairs:,} pairs: {one.value_bits:.2f} bits, bias {one.bias_bits:+.2f}"
+
+
+def _curve_tip(name: str, point: ExpectedBias) -> str:
+    return (
+        f"{name}: {point.features.value_bits:.2f} bits, expected bias {point.bias_bits:+.2f} ± {point.spread_bits:.2f}"
+    )
+
+
+def _problem_record(one: ProblemSummary) -> dict[str, Any]:
+    return {
+        "problem": one.problem,
+        "family": one.family,
+        "estimator": one.estimator,
+        "n_pairs": one.n_pairs,
+        "n_seeds": one.n_seeds,
+        "truth_bits": one.true_bits,
+        "mi_bits": one.value_bits,
+        "bias_bits": one.bias_bits,
+        "sd_bits": one.sd_bits,
+        "holds_share": one.holds_share,
+    }
 
 
 def _style(axes: "Axes", summaries: Sequence[ProblemSummary], curves: Curves) -> None:
@@ -75,25 +110,8 @@ def _style(axes: "Axes", summaries: Sequence[ProblemSummary], curves: Curves) ->
     axes.axhline(0, color=canvas.GREY, linewidth=1.2, zorder=1)
     for edge in (-LINEAR_BITS, LINEAR_BITS):
         axes.axhline(edge, color=canvas.GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    axes.set_xlabel("estimate (bits)", fontsize=canvas.TEXT_POINTS)
-    axes.set_ylabel("bias: estimate − truth (bits)", fontsize=canvas.TEXT_POINTS)
-    axes.tick_params(labelsize=canvas.SMALL_POINTS, color=canvas.GREY)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _name_the_worst(axes: "Axes", summaries: Sequence[ProblemSummary]) -> None:
-    """Names beside the largest biases, each problem once, where they do not write over each other."""
-    written: list[float] = []
-    named: set[str] = set()
-    for one in sorted(summaries, key=lambda one: -abs(one.bias_bits)):
-        height = float(axes.transData.transform((one.value_bits, one.bias_bits))[1])
-        is_free = all(abs(height - other) > NAME_HEIGHT_DOTS for other in written)
-        is_worth_it = abs(one.bias_bits) > NAMED_FROM_BITS and one.problem not in named and len(named) < MOST_NAMES
-        if is_worth_it and is_free:
-            axes.annotate(one.problem, (one.value_bits, one.bias_bits), (6, -3.5), textcoords="offset points",
-                          fontsize=9, color=canvas.GREY, zorder=2)  # fmt: skip
-            written.append(height)
-            named.add(one.problem)
+    canvas.label(axes, "estimate (bits)", "bias: estimate − truth (bits)")
+    canvas.tidy(axes)
 
 
 def _draw_curve(axes: "Axes", points: Sequence[ExpectedBias], place: int) -> None:
@@ -102,26 +120,29 @@ def _draw_curve(axes: "Axes", points: Sequence[ExpectedBias], place: int) -> Non
     biases = [point.bias_bits for point in on_map]
     axes.errorbar(bits, biases, [point.spread_bits for point in on_map], fmt="none", ecolor=canvas.BLACK,
                   elinewidth=3, alpha=0.13, zorder=3)  # fmt: skip
-    axes.plot(bits, biases, zorder=5, **_curve_look(place))
+    axes.plot(bits, biases, zorder=5, gid=f"curve-{place}", **_curve_look(place))
     off_map = [point.features.value_bits for point in points if point.is_off_map]
-    axes.plot(off_map, [0] * len(off_map), "x", color=canvas.VERMILION, markersize=8, markeredgewidth=2, clip_on=False,
-              transform=axes.get_xaxis_transform(), zorder=6)  # fmt: skip
+    if off_map:
+        axes.plot(
+            off_map, [0] * len(off_map), "x", color=canvas.VERMILION, markersize=8, markeredgewidth=2, clip_on=False,
+            transform=axes.get_xaxis_transform(), zorder=6,
+        )  # fmt: skip
 
 
 def _curve_look(place: int) -> dict[str, Any]:
     return {
         "color": canvas.BLACK,
-        "linewidth": 1.5,
+        "linewidth": 1.2,
         "linestyle": CURVE_LINES[place % len(CURVE_LINES)],
         "marker": CURVE_MARKERS[place % len(CURVE_MARKERS)],
-        "markersize": 7,
+        "markersize": 5.5,
         "markerfacecolor": "white",
-        "markeredgewidth": 1.5,
+        "markeredgewidth": 1.2,
     }
 
 
 Key = tuple[str, dict[str, Any]]
-"""A line of the key: its text, and how its mark looks; a heading has no mark."""
+"""A line of the key: its text, and how its mark looks."""
 
 
 def _problem_keys(summaries: Sequence[ProblemSummary], sizes: Sequence[int]) -> list[Key]:
@@ -136,7 +157,7 @@ def _problem_keys(summaries: Sequence[ProblemSummary], sizes: Sequence[int]) -> 
         (f"{n_pairs:,} pairs", {"marker": _size_marker(sizes, n_pairs), "color": canvas.GREY, **look})
         for n_pairs in sizes
     ]
-    return [("known problems", {}), *families, *pairs]
+    return [*families, *pairs]
 
 
 def _size_marker(sizes: Sequence[int], n_pairs: int) -> str:
@@ -149,11 +170,11 @@ def _curve_keys(curves: Curves) -> list[Key]:
     return [*((title, _curve_look(place)) for place, title in enumerate(curves)), *([off_map] if has_off_map else [])]
 
 
-def _write_key(figure: "Figure", key: Key, *, left: float, y_inches: float) -> None:
+def _write_keys(figure: "Figure", keys: Sequence[Key]) -> None:
     from matplotlib.lines import Line2D
 
-    (text, look), y = key, y_inches / figure.get_figheight()
-    weight = "normal" if look else "bold"
-    figure.text(left + 0.05 * bool(look), y, text, va="center", fontsize=canvas.SMALL_POINTS - 0.5, fontweight=weight)
-    if look:
-        figure.add_artist(Line2D((left, left + 0.02, left + 0.04), (y, y, y), markevery=[1], **look))
+    figure.legend(
+        [Line2D([], [], **look) for _, look in keys], [canvas.plain(text) for text, _ in keys],
+        loc="outside lower left", ncols=KEY_COLUMNS, frameon=False, fontsize=canvas.SMALL_POINTS, borderpad=0.2,
+        columnspacing=1.0, handletextpad=0.4, handlelength=2.2,
+    )  # fmt: skip

@@ -1,12 +1,13 @@
-"""What all figures share: size, colours, the depth axis, and PNG bytes. Matplotlib is imported on first use.
+"""What all figures share: size, colours, the depth axis. Matplotlib is imported on first use.
 
-Figures are drawn 1,280 pixels wide and stay readable at half of that. Colours: Okabe and Ito's palette, which
-colour-blind readers can tell apart; no meaning is carried by colour alone.
+Figures are as wide as a column and a half of a journal; their smallest text stays above 9 pixels on a telephone.
+Colours: Okabe and Ito's palette, which colour-blind readers can tell apart; no meaning is carried by colour alone.
 """
 
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +28,93 @@ BLACK: Final = "#222222"
 GREY: Final = "#6E6E6E"
 MODEL_COLOURS: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MODEL_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH_INCHES: Final = 8.0
-DOTS_PER_INCH: Final = 160
-TITLE_POINTS: Final = 14
-TEXT_POINTS: Final = 12.5
-SMALL_POINTS: Final = 11.0
+WIDTH_INCHES: Final = 5.6
+HEIGHT_INCHES: Final = 4.2
+DOTS_PER_INCH: Final = 1280 / WIDTH_INCHES
+TITLE_POINTS: Final = 11.5
+TEXT_POINTS: Final = 10.5
+SMALL_POINTS: Final = 10.0
+TITLE_CHARACTERS: Final = 54
 FURTHEST: Final = 30.0
+GRID_POINTS: Final = 120
 
 
-def new_figure(height_inches: float) -> "Figure":
-    """An empty figure, outside of pyplot's global state."""
+def new_figure(height_inches: float = HEIGHT_INCHES) -> "Figure":
+    """An empty figure, outside of pyplot's global state; what is drawn in it is given the room that it needs."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, facecolor="white")
+    return Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
 
 
-def png_of(figure: "Figure") -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Look:
+    """How one model is drawn, the same in all figures."""
+
+    colour: str
+    marker: str
+
+
+def looks_of(names: Iterable[str]) -> dict[str, Look]:
+    """A colour and a marker for each name; both repeat after seven, but not together before 49."""
+    looks = {}
+    for place, name in enumerate(dict.fromkeys(names)):
+        n = len(MODEL_COLOURS)
+        looks[name] = Look(MODEL_COLOURS[place % n], MODEL_MARKERS[(place + place // n) % n])
+    return looks
+
+
+def plain(text: str) -> str:
+    """Text of users, of which nothing is taken for a formula."""
+    return text.replace("$", r"\$")
+
+
+def write_title(axes: "Axes", title: str) -> None:
+    """The title above the axes, wrapped to the width of the figure."""
+    wrapped = "\n".join(textwrap.wrap(title, TITLE_CHARACTERS)[:3])
+    axes.set_title(plain(wrapped), fontsize=TITLE_POINTS, fontweight="bold", loc="left")
+
+
+def write_key(figure: "Figure", axes: "Axes", n_columns: int = 3) -> None:
+    """The key below the plot, where it hides nothing; nothing where nothing is named."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        longest = max(map(len, labels))
+        fitting = max(1, min(n_columns, 62 // (longest + 6)))
+        figure.legend(
+            handles, labels, loc="outside lower left", ncols=fitting, frameon=False, fontsize=SMALL_POINTS,
+            borderpad=0.2, columnspacing=1.2, handletextpad=0.5,
+        )  # fmt: skip
+
+
+def tidy(axes: "Axes") -> None:
+    """No frame above and to the right, text of one size."""
+    axes.tick_params(labelsize=SMALL_POINTS, color=GREY)
+    axes.tick_params(which="minor", length=2.5, color=GREY)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+
+
+def label(axes: "Axes", x: str, y: str) -> None:
+    """What the axes are."""
+    axes.set_xlabel(x, fontsize=TEXT_POINTS)
+    axes.set_ylabel(y, fontsize=TEXT_POINTS)
+
+
+def log_ticks(axis: Any, low: float, high: float) -> None:
+    """Plain numbers on a log axis: decades, with 3s between where there are few; powers of ten where there are many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    n_decades = np.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if n_decades > 2.2 else (1.0, 3.0), numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def number_text(value: float) -> str:
+    """A round number as it stands at an axis: 0.01, 300, 10,000, 1 M."""
+    if value >= 999_999:
+        return f"{value / 1e6:,.10g} M"
+    return f"{value:,.10g}"
 
 
 @dataclass(frozen=True)
@@ -60,8 +128,8 @@ class DepthAxis:
     has_noiseless: bool
 
     def grid(self) -> npt.NDArray[np.float64]:
-        """Depths at which lines are drawn, (400,)."""
-        return np.geomspace(self.low, self.edge, 400)
+        """Depths at which lines are drawn, (GRID_POINTS,)."""
+        return np.geomspace(self.low, self.edge, GRID_POINTS)
 
     @property
     def edge(self) -> float:
@@ -89,24 +157,13 @@ def depth_axis(curves: list[Curve], wanted: list[float]) -> DepthAxis:
 
 def style(axes: "Axes", axis: DepthAxis) -> None:
     """Log depth axis with plain numbers, information axis, faint grid."""
-    _log_depth_ticks(axes, axis)
-    axes.set_xlabel("UMIs per cell", fontsize=TEXT_POINTS)
-    axes.set_ylabel("mutual information (bits)", fontsize=TEXT_POINTS)
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _log_depth_ticks(axes: "Axes", axis: DepthAxis) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     axes.set_xscale("log")
     axes.set_xlim(axis.low, axis.high)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if axis.high / axis.low > 300 else (1.0, 3.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value <= axis.edge else ""))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=TEXT_POINTS, color=GREY)
-    axes.tick_params(which="minor", length=2.5, color=GREY)
-    axes.spines[["top", "right"]].set_visible(False)
+    log_ticks(axes.xaxis, axis.low, axis.edge)
+    axes.xaxis.set_major_formatter(lambda value, _: number_text(value) if value <= axis.edge else "")
+    label(axes, "UMIs per cell", "mutual information (bits)")
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    tidy(axes)
 
 
 def mark_noiseless(axes: "Axes", axis: DepthAxis) -> None:
@@ -130,8 +187,8 @@ def draw_law(axes: "Axes", axis: DepthAxis, fit: NoiseLawFit, *, colour: str, la
     depth = axis.grid()
     bits = noise_law(depth, fit.imax_bits, fit.ubar)
     measured = depth <= axis.deepest if np.isfinite(fit.deepest) else np.full(len(depth), True)
-    axes.plot(depth[measured], bits[measured], color=colour, linewidth=2.2, label=label, zorder=3)
-    axes.plot(depth[~measured], bits[~measured], color=colour, linewidth=1.8, dashes=(3, 2), zorder=3)
+    axes.plot(depth[measured], bits[measured], color=colour, linewidth=1.8, label=label, zorder=3)
+    axes.plot(depth[~measured], bits[~measured], color=colour, linewidth=1.4, dashes=(3, 2), zorder=3)
 
 
 def draw_interval(axes: "Axes", axis: DepthAxis, ends: tuple[float, float, float], *, row: float, colour: str) -> None:
