@@ -5,9 +5,14 @@ Nothing here knows processes, clocks or SQLite, so that simulated devices and th
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from nsl_resources.admission.needs import GPU, HOST, AdmissionError, Device, Lease, Need, Reading, Request
 from nsl_resources.admission.rooms import Node, Room, node
+
+
+_Kind = tuple[Need, frozenset[str] | None]
+"""What makes two requests interchangeable: the need, and the GPUs that may serve it."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +73,27 @@ def decide(
     """
     ageing = ageing or Ageing()
     left = node(readings, leases)
-    ranked = sorted(requests, key=lambda r: (-_rank(r, left, now_s, ageing), -r.need.n_gpus, r.since_s, r.id))
+    ranked = _ranked(requests, left, now_s, ageing)
     slots = {request.waiter: request.slots for request in ranked}
     grants: dict[int, tuple[str, ...]] = {}
     blocked: dict[str, int] = {}
+    too_large: set[_Kind] = set()
     for request in ranked:
-        if slots[request.waiter] <= 0:
+        need, is_patient = request.need, not _is_out_of_patience(request, now_s, ageing)
+        # Rooms only shrink from here on: what did not fit does not fit, and a line that has its head needs no other.
+        if slots[request.waiter] <= 0 or (is_patient and (need, request.gpus) in too_large and _line(need) in blocked):
             continue
-        need, gpus = request.need, left.gpus_for(request)
+        gpus = left.gpus_for(request)
         chosen = _choose(need, gpus, is_somebody_waiting=GPU in blocked)
         if chosen is not None and left.host.fits(need.on_host):
             _take(need, left.host, chosen)
             slots[request.waiter] -= 1
             grants[request.id] = tuple(room.device.id for room in chosen)
-        elif _could_fit(need, left.host, gpus):
+            continue
+        too_large.add((need, request.gpus))
+        if _could_fit(need, left.host, gpus):
             blocked.setdefault(_line(need), request.id)
-            if _is_out_of_patience(request, now_s, ageing):
+            if not is_patient:
                 _promise(need, left.host, gpus, chosen)
     return Decision(grants, frozenset(blocked.values()))
 
@@ -92,12 +102,21 @@ def _line(need: Need) -> str:
     return GPU if need.n_gpus else HOST
 
 
-def _rank(request: Request, left: Node, now_s: float, ageing: Ageing) -> float:
-    """The largest share of one device, of memory or of cores, plus the age."""
-    need, host = request.need, left.host.device
+def _ranked(requests: Iterable[Request], left: Node, now_s: float, ageing: Ageing) -> list[Request]:
+    """By the largest share of one device, of memory or of cores, plus the age."""
+    host = left.host.device
     gpu_mib = max((room.device.budget_mib for room in left.gpus), default=1)
-    share = max(need.memory_mib / host.budget_mib, need.cores / max(host.cores, 1), need.gpu_memory_mib / gpu_mib)
-    return share + (now_s - request.since_s) / ageing.whole_device_s
+
+    @cache
+    def share(need: Need) -> float:
+        of_host = max(need.memory_mib / host.budget_mib, need.cores / max(host.cores, 1))
+        return max(of_host, need.gpu_memory_mib / gpu_mib)
+
+    def order(request: Request) -> tuple[float, int, float, int]:
+        rank = share(request.need) + (now_s - request.since_s) / ageing.whole_device_s
+        return -rank, -request.need.n_gpus, request.since_s, request.id
+
+    return sorted(requests, key=order)
 
 
 def _choose(need: Need, gpus: Iterable[Room], *, is_somebody_waiting: bool) -> list[Room] | None:
