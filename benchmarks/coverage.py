@@ -4,7 +4,11 @@ True to the law: Eq. 1 with Imax 1-3.5 bits; 3, 5 or 10 seeds that shift Imax by
 or 10 levels from 10 to 8,000 UMIs per cell; noise .02-.08 bits a point. Two thirds have a plateau (ū 50-800), one third
 mostly not (ū 2,000-50,000). Misfit: the same with a Hill curve, or with the vector toy model (6 dimensions whose noise
 is spread over a factor of spread²), whose Imax and target depths are those of the true curve. Targets are counted where
-they were answered. `--studies` sets how many studies there are. No peer gives such statements.
+they were answered. `--studies` sets how many studies there are.
+
+Then the joint law's gains on the 16 published surfaces (the argument is the folder of `published_mi.csv`): from the
+corner of what is left when the 1, 2 or 3 largest sizes and depths are held out, to each of these along one axis. No
+peer gives such statements.
 """
 
 import argparse
@@ -13,14 +17,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.optimize import brentq
 from threadpoolctl import threadpool_limits
 
-from nsl_assets.laws import JointSettings, LawSettings, Surface, ToyModel, noise_law
+from nsl_assets.laws import (
+    GridCells,
+    JointSettings,
+    LawSettings,
+    Surface,
+    ToyModel,
+    fit_joint_laws,
+    grid_cells_of,
+    joint_gain,
+    noise_law,
+    predict_joint,
+)
 from nsl_assets.planning import Saturation, Sequencing, evidence_of, headroom_advice, target_advice
 from nsl_assets.randomness import generator
 
@@ -28,6 +45,7 @@ Floats = npt.NDArray[np.float64]
 Bits = Callable[[Floats, Floats, Floats], Floats]
 """Information at depths (n_levels,) for shifts of Imax in bits and of ln ū, (n_seeds, 1) each; (n_seeds, n_levels)."""
 
+REFERENCE: Final = Path(__file__).resolve().parents[2] / "shared" / "reference"
 SEEDS: Final = (3, 5, 10)
 LEVELS: Final = (5, 6, 8, 10)
 DEEPEST: Final = 8_000.0
@@ -124,6 +142,29 @@ def told(
     return Outcome(n_seeds, n_levels, *how, held, "misfit" in fit.flags, target.is_refused)
 
 
+def published_gains(folder: Path) -> tuple[Floats, Floats, Floats]:
+    """Measured less predicted gain, half width of its interval, and the gain; one for each place held out."""
+    rows = pd.read_csv(folder / "published_mi.csv")
+    columns = ["umis_per_cell", "n_cells", "mi_bits", "seed", "quality"]
+    found = []
+    for _, of_surface in rows.groupby(["task", "model"]):
+        cells = grid_cells_of(Surface(*(of_surface[name].to_numpy() for name in columns)))
+        found += [_held_out_gains(cells, n_held) for n_held in (1, 2, 3)]
+    errors, half_widths, gains = (np.concatenate(part) for part in zip(*found, strict=True))
+    return errors, half_widths, gains
+
+
+def _held_out_gains(cells: GridCells, n_held: int) -> tuple[Floats, Floats, Floats]:
+    depth, most = np.unique(cells.depth)[-1 - n_held], np.unique(cells.n_cells)[-1 - n_held]
+    kept = (cells.depth <= depth) & (cells.n_cells <= most)
+    fit = fit_joint_laws([cells.chosen(kept)], JointSettings())[0]
+    deeper, larger = (cells.depth > depth) & (cells.n_cells == most), (cells.depth == depth) & (cells.n_cells > most)
+    held_out = deeper | larger
+    gain = joint_gain(fit, cells.depth[held_out], cells.n_cells[held_out], over=(depth, most))
+    measured = cells.mean_bits[held_out] - predict_joint(fit, depth, most).bits
+    return measured - gain.bits, (gain.high_bits - gain.low_bits) / 2, gain.bits
+
+
 def share(outcomes: list[Outcome], quantity: str) -> float:
     told_of = [one.held[quantity] for one in outcomes if quantity in one.held]
     return float(np.mean(told_of)) if told_of else float("nan")
@@ -147,7 +188,9 @@ def table(outcomes: list[Outcome], keys: dict[str, Callable[[Outcome], object]])
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=2_400, help="studies true to the law; a sixth for each misfit")
-    n_studies = parser.parse_args().studies
+    parser.add_argument("folder", type=Path, nargs="?", default=REFERENCE, help="folder of published_mi.csv")
+    options = parser.parse_args()
+    n_studies = options.studies
     start = time.process_time()
     heads = "".join(f"{name:>10}" for name in QUANTITIES)
     print(f"{'held by 95 % intervals':<26}{'n':>6}{heads}{'misfit':>9}{'refused':>9}{'unseen':>9}")
@@ -169,6 +212,11 @@ def main() -> int:
     )
     for kind, outcomes in wrong.items():
         print(line(kind, outcomes))
+    errors, half_widths, gains = published_gains(options.folder)
+    print(
+        f"published surfaces: {len(gains)} gains beyond the measurements, mean {gains.mean():.3f} bits, RMSE "
+        f"{np.sqrt((errors**2).mean()):.3f}, held {(np.abs(errors) <= half_widths).mean():.3f}"
+    )
     print("unseen: an answered target depth that is wrong and not flagged as misfit")
     return verdict(true, [one for kind in STRONG for one in wrong[kind]], time.process_time() - start)
 

@@ -17,6 +17,8 @@ from nsl_assets.laws import (
     fit_noise_law,
 )
 
+REACH: Final = 3.0
+"""Statements on depth reach this many times beyond the deepest level. Docs: decisions/planning.md."""
 PASSED_ON: Final = (
     "no_plateau",
     "only_plateau",
@@ -82,8 +84,8 @@ def evidence_of(
 ) -> Evidence:
     """Fits what a model's measurements allow; intervals are profile likelihoods, whatever the settings ask for.
 
-    Raises InputError for a training size that was not measured or a depth that is not positive, MeasurementError with
-    fewer than 3 levels at the size.
+    Raises InputError for a training size that was not measured, or a depth of today far from the measured ones;
+    MeasurementError with fewer than 3 levels at the size.
     """
     sizes = tuple(np.unique(surface.n_cells).tolist())
     chosen = sizes[-1] if n_cells is None else n_cells
@@ -91,11 +93,21 @@ def evidence_of(
         measured = ", ".join(f"{size:,.0f}" for size in sizes)
         raise InputError(f"model {model} was not measured with {chosen:,.0f} training cells. Measured: {measured}.")
     curve = _curve_at(surface, chosen)
+    today = _deepest_finite(curve) if today_umis_per_cell is None else today_umis_per_cell
+    _check_today(model, curve, today)
     used = settings.model_copy(update={"interval": "profile_likelihood", "target_definition": _definition(settings)})
     fit = fit_noise_law(curve, used, ceiling_bits=ceiling_bits)
     joint, why = _joint(surface, sizes, joint_settings, ceiling_bits)
-    today = _deepest_finite(curve) if today_umis_per_cell is None else today_umis_per_cell
     return Evidence(model, chosen, today, curve, used, fit, joint, why, sizes)
+
+
+def _check_today(model: str, curve: Curve, today: float) -> None:
+    shallowest, deepest = float(curve.depth.min()), _deepest_finite(curve)
+    if not shallowest / REACH <= today <= REACH * deepest:
+        raise InputError(
+            f"today's depth is {today:g} UMIs per cell, but {model} was measured from {shallowest:,.0f} to "
+            f"{deepest:,.0f}: nothing can be said more than {REACH:g} times beyond these. Measure that depth, or correct it."
+        )
 
 
 def _definition(settings: LawSettings) -> str:

@@ -30,16 +30,18 @@ class Option:
     @property
     def rate(self) -> float:
         """Bits for each unit of money; bits per doubling where no prices are known."""
-        return self.gain.value / self._price
+        return self._per_price(self.gain.value)
 
     @property
     def rate_ends(self) -> tuple[float, float]:
         """Interval of the rate."""
-        return self.gain.low / self._price, self.gain.high / self._price
+        return self._per_price(self.gain.low), self._per_price(self.gain.high)
 
-    @property
-    def _price(self) -> float:
-        return 1.0 if np.isnan(self.cost) else self.cost
+    def _per_price(self, bits: float) -> float:
+        price = 1.0 if np.isnan(self.cost) else self.cost
+        if price == 0:
+            return float(np.copysign(np.inf, bits)) if bits else 0.0
+        return bits / price
 
 
 def what_pays_advice(
@@ -56,32 +58,27 @@ def what_pays_advice(
     missing = [one for one in found if isinstance(one, str)]
     paid = sorted((one for one in options if one.step != "model"), key=lambda one: one.rate, reverse=True)
     told_apart = len(paid) < 2 or paid[0].rate_ends[0] > paid[1].rate_ends[1]
-    flags = [*evidence.flags, *(sequencing.flags if costs else ())]
-    flags += ["one_size"] if len(evidence.sizes) < 2 else []
-    flags += [] if told_apart else ["not_told_apart"]
-    flags += ["extrapolated"] if _is_extrapolated(evidence) else []
+    flags = _flags(evidence, told_apart) + (sequencing.flags if costs else ())
     if not options:
+        why = "; ".join(missing)
+        sentence = f"{evidence.model}: {why}."
         return Advice(
-            "what_pays",
-            evidence.model,
-            evidence.n_cells,
-            is_refused=True,
-            sentence=f"{evidence.model}: {'; '.join(missing)}.",
-            flags=tuple(flags),
-            reason="nothing can be compared",
+            "what_pays", evidence.model, evidence.n_cells, True, sentence, (), flags, "nothing can be compared"
         )
     listed = ", ".join(_option_text(one, costs) for one in options)
     parts = [f"{evidence.model} today: {listed}.", *_verdict(options, paid, told_apart, costs)]
     parts += [f"Left out: {'; '.join(missing)}."] if missing else []
-    return Advice(
-        "what_pays",
-        evidence.model,
-        evidence.n_cells,
-        is_refused=False,
-        sentence=" ".join(parts),
-        estimates=tuple(estimate for one in options for estimate in _estimates(one, costs)),
-        flags=tuple(flags),
-    )
+    estimates = tuple(estimate for one in options for estimate in _estimates(one, costs))
+    return Advice("what_pays", evidence.model, evidence.n_cells, False, " ".join(parts), estimates, flags)
+
+
+def _flags(evidence: Evidence, told_apart: bool) -> tuple[str, ...]:
+    earned = {
+        "one_size": len(evidence.sizes) < 2,
+        "not_told_apart": not told_apart,
+        "extrapolated": _is_extrapolated(evidence),
+    }
+    return (*evidence.flags, *(flag for flag, is_earned in earned.items() if is_earned))
 
 
 def _is_extrapolated(evidence: Evidence) -> bool:

@@ -7,11 +7,9 @@ import numpy as np
 from nsl_assets.laws import LevelsNeeded, levels_needed
 from nsl_assets.planning.advice import Advice, Estimate
 from nsl_assets.planning.costs import Sequencing
-from nsl_assets.planning.evidence import Evidence
+from nsl_assets.planning.evidence import REACH, Evidence
 from nsl_assets.planning.wording import bits_with_interval, count_text, counts_with_interval, percent_text
 
-REACH: Final = 3.0
-"""An answer's interval must end within this many times the deepest level. Docs: decisions/planning.md."""
 IMPRECISE_FACTOR: Final = 4.0
 DEPTH_UNIT: Final = "UMIs per cell"
 

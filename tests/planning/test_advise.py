@@ -128,6 +128,18 @@ def test_assumptions_are_flagged(two_models: dict[str, Surface]) -> None:
         assert assumed == (one.question != "headroom"), one.question
 
 
+def test_depth_that_costs_nothing_pays_most(two_models: dict[str, Surface]) -> None:
+    lab = Circumstances(Sequencing(Saturation(np.inf), 1.0), Prices(per_cell=0.1, per_read=0.0))
+    advice = {one.question: one for one in advise({"PCA": two_models["PCA"]}, lab)}["what_pays"]
+    assert advice.estimate("depth_rate").value == np.inf
+    assert "Twice the depth pays most" in advice.sentence
+
+
+def test_a_depth_of_today_far_beyond_the_levels_is_refused(two_models: dict[str, Surface]) -> None:
+    found = advise({"PCA": two_models["PCA"]}, Circumstances(umis_per_cell=30_000.0))
+    assert all(one.is_refused and "measured from 10 to 8,000" in one.sentence for one in found)
+
+
 def test_a_model_that_cannot_be_fitted_is_refused_and_stops_no_other(simulated_surface: Make) -> None:
     few = simulated_surface(n_levels=2)
     found = advise({"broken": few, "PCA": simulated_surface()})
