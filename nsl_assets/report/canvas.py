@@ -74,16 +74,26 @@ def write_title(axes: "Axes", title: str) -> None:
     axes.set_title(plain(wrapped), fontsize=TITLE_POINTS, fontweight="bold", loc="left")
 
 
-def write_key(figure: "Figure", axes: "Axes", n_columns: int = 3) -> None:
+def write_key(figure: "Figure", axes: "Axes", n_columns: int = 3, title: str | None = None) -> None:
     """The key below the plot, where it hides nothing; nothing where nothing is named."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         longest = max(map(len, labels))
         fitting = max(1, min(n_columns, 62 // (longest + 6)))
         figure.legend(
-            handles, labels, loc="outside lower left", ncols=fitting, frameon=False, fontsize=SMALL_POINTS,
-            borderpad=0.2, columnspacing=1.2, handletextpad=0.5,
-        )  # fmt: skip
+            handles,
+            labels,
+            title=title,
+            loc="outside lower left",
+            alignment="left",
+            ncols=fitting,
+            frameon=False,
+            fontsize=SMALL_POINTS,
+            title_fontsize=SMALL_POINTS,
+            borderpad=0.2,
+            columnspacing=1.2,
+            handletextpad=0.5,
+        )
 
 
 def tidy(axes: "Axes") -> None:

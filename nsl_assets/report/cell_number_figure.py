@@ -15,6 +15,9 @@ from nsl_assets.report.points import depth_tip, seed_range
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NOTE: Final = (
+    "Every colour is a noise level, the darkest the deepest, whose law is annotated; bars: lowest to highest seed."
+)
 PALEST: Final = 0.85
 """Where the shallowest level lies on the colour map; the deepest lies at 0."""
 FEWEST_SIZES: Final = 3
@@ -44,8 +47,8 @@ def cell_number_figure(cells: Sequence[FittedCells]) -> Drawn:
     canvas.label(axes, "training cells", "mutual information (bits)")
     canvas.tidy(axes)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
-    canvas.write_title(axes, f"{first.task} · {first.model}: information against training cells")
-    canvas.write_key(figure, axes)
+    canvas.write_title(axes, f"{first.task} · {first.model}")
+    canvas.write_key(figure, axes, n_columns=5, title="UMIs per cell")
     return Drawn(
         name=file_name("cell-number", first.task, first.model),
         title=f"{first.task} · {first.model}: information against training cells",
@@ -67,11 +70,12 @@ def _colours(n: int) -> list[Any]:
 def _draw_level(axes: "Axes", one: FittedCells, colour: Any, place: int) -> dict[str, Marks]:
     """Seed means with the range of the seeds, and the fitted law, bold at the deepest level."""
     measured, is_deepest = one.measured, place == 0
-    gid, label = f"level-{place}", depth_tip(measured.depth)
+    gid, where = f"level-{place}", depth_tip(measured.depth)
+    label = f"{float(f'{measured.depth:.3g}'):,.10g}" if np.isfinite(measured.depth) else "no noise"
     n_cells = np.unique(measured.curve.depth)
     if len(n_cells) < FEWEST_SIZES:
         axes.plot(measured.curve.depth, measured.curve.mi_bits, "o", color=colour, markersize=4, gid=gid, label=label)
-        return {gid: Marks(tuple(f"{bits_text(b)} bits, {label}" for b in measured.curve.mi_bits))}
+        return {gid: Marks(tuple(f"{bits_text(b)} bits, {where}" for b in measured.curve.mi_bits))}
     levels = levels_of(measured.curve)
     axes.vlines(levels.depth, *seed_range(levels), color=colour, linewidth=1)
     style = "none" if one.fit is not None else ":"
@@ -84,7 +88,7 @@ def _draw_level(axes: "Axes", one: FittedCells, colour: Any, place: int) -> dict
         bits = laws.cell_number_law(grid, one.fit.i_inf_bits, one.fit.n_sat, one.fit.exponent)
         axes.plot(grid, bits, color=colour, linewidth=2 if is_deepest else 1)
     tips = tuple(
-        f"{bits_text(bits)} bits with {n:,.0f} cells, {label}"
+        f"{bits_text(bits)} bits with {n:,.0f} cells, {where}"
         for n, bits in zip(levels.depth, levels.mean_bits, strict=True)
     )
     return {gid: Marks(tips)}
@@ -112,14 +116,13 @@ def _annotate(axes: "Axes", fit: CellNumberLawFit) -> None:
 def _caption(deepest: FittedCells) -> str:
     fit = deepest.fit
     where = depth_tip(deepest.measured.depth)
-    pale = "Every colour is a noise level, the darkest the deepest; bars: lowest to highest seed."
     if fit is None:
-        return f"{pale} No law at {where}: {deepest.problem}"
+        return f"No law at {where}: {deepest.problem}"
     i_inf = with_interval(fit.i_inf_bits, fit.i_inf_low_bits, fit.i_inf_high_bits, bits_text, "bits")
     n_sat = with_interval(fit.n_sat, fit.n_sat_low, fit.n_sat_high, depth_text, "cells")
     exponent = with_interval(fit.exponent, fit.exponent_low, fit.exponent_high, lambda s: f"{s:.2f}")
     said = f"At {where}: I∞ {i_inf}, Nsat {n_sat}, s {exponent}; R² {fit.r2_seed_means:.3f}."
-    return " ".join([pale, said, *(f"⚠ {CELL_NUMBER_FLAGS[flag]} [{flag}]." for flag in fit.flags)])
+    return " ".join([said, *(f"⚠ {CELL_NUMBER_FLAGS[flag]} [{flag}]." for flag in fit.flags)])
 
 
 def _records(one: FittedCells) -> list[dict[str, Any]]:

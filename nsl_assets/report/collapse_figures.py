@@ -6,23 +6,22 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsl_assets.laws import FittedCells, FittedCurve, levels_of
+from nsl_assets.laws import FittedCells, FittedCurve, NoiseLawFit, levels_of
 from nsl_assets.report import canvas
 from nsl_assets.report.canvas import Look
 from nsl_assets.report.drawn import Drawn, Marks
 from nsl_assets.report.numbers import bits_text, depth_text
 from nsl_assets.report.points import depth_tip
 
-SMALLEST_IMAX_BITS: Final = 0.05
 DEEPEST_SHARE: Final = 0.1
 NOISE_CAPTION: Final = (
     "Every level of {n} curves, all training sizes, rescaled by the Imax and ū of its own curve. Eq. 1 says that the "
-    "signal-to-noise ratio behind the information, 2^(2I) − 1, reaches the share r/(1 + r) of its noiseless value at "
+    "signal-to-noise ratio behind the information, 2²ᴵ − 1, reaches the share r/(1 + r) of its noiseless value at "
     "r = u/ū: the black line. {left_out}"
 )
 CELLS_CAPTION: Final = (
     "Every training size of {n} curves, rescaled by the I∞, Nsat and s of its own curve. The cell-number law says that "
-    "(N/Nsat)^−s bits are missing: the black line. {left_out}"
+    "(N/Nsat)⁻ˢ bits are missing: the black line. {left_out}"
 )
 
 Rescaled = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], tuple[str, ...]]
@@ -30,7 +29,7 @@ Rescaled = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], tuple[str, ..
 
 def noise_collapse_figure(curves: Sequence[FittedCurve], looks: Mapping[str, Look]) -> Drawn | None:
     """All noise curves on one line; None where no law was fitted."""
-    usable = [one for one in curves if one.fit is not None and one.fit.imax_bits > SMALLEST_IMAX_BITS]
+    usable = [one for one in curves if one.fit is not None and _is_determined(one.fit)]
     if not usable:
         return None
     rescaled = [(one, *_rescaled_noise(one)) for one in usable]
@@ -51,7 +50,7 @@ def noise_collapse_figure(curves: Sequence[FittedCurve], looks: Mapping[str, Loo
         labels=("depth over ū", "share of the noiseless SNR"),
         line=lambda x: x / (1 + x),
         caption=NOISE_CAPTION.format(
-            n=len(usable), left_out=_left_out(n_left_out, "without a law, or with Imax near 0")
+            n=len(usable), left_out=_left_out(n_left_out, "whose law has no upper end of ū, or no law at all")
         ),
         records=records,
         top=1.6,
@@ -101,8 +100,12 @@ def cell_number_collapse_figure(cells: Sequence[FittedCells], looks: Mapping[str
     )
 
 
+def _is_determined(fit: NoiseLawFit) -> bool:
+    return "at_bound" not in fit.flags and bool(np.isfinite(fit.ubar_high))
+
+
 def _left_out(n: int, why: str) -> str:
-    return f"Left out: {n} curves {why}." if n else ""
+    return f"Left out: {n} {'curve' if n == 1 else 'curves'} {why}." if n else ""
 
 
 def _rescaled_noise(one: FittedCurve) -> Rescaled:
@@ -173,5 +176,5 @@ def _collapse(
     canvas.write_title(axes, title)
     canvas.write_key(figure, axes)
     n_beyond = sum(int((one[2] > top).sum()) for one in series)
-    beyond = f" {n_beyond} points lie above the axis; the data file has them." if n_beyond else ""
+    beyond = f" Points above the axis: {n_beyond}; the data file has them." if n_beyond else ""
     return Drawn(name=name, title=title, figure=figure, caption=caption + beyond, records=records, marks=marks)

@@ -28,6 +28,7 @@ from nsl_assets.report.blocks import (
     text_cell,
 )
 from nsl_assets.report.content import ReportContent
+from nsl_assets.report.joint_figure import NOTE as JOINT_NOTE
 from nsl_assets.report.joint_figure import joint_figure
 from nsl_assets.report.numbers import bits_text, count_text, depth_text, factor_text, signed_bits_text
 
@@ -50,6 +51,7 @@ LAW_NAMES: Final = {
     "michaelis_menten": "Michaelis–Menten",
     "log_linear": "log-linear",
 }
+SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MUCH_WORSE: Final = 2.0
 """AICc above the best from which a law is worse by more than chance."""
 
@@ -62,7 +64,9 @@ def joint_section(content: ReportContent) -> Section:
         problem = next((one.problem for one in content.surfaces), "it needs at least two training sizes.")
         return Section("joint", title, [Paragraph(f"No joint law over depth and training cells: {problem}", "absent")])
     return Section(
-        "joint", title, [Gallery("Information over depth and cells", figures), joint_table(content.surfaces)]
+        "joint",
+        title,
+        [Gallery("Information over depth and cells", figures, JOINT_NOTE), joint_table(content.surfaces)],
     )
 
 
@@ -123,7 +127,7 @@ def _capped(value: float, write: Any) -> str:
     """A number beyond all data in few signs."""
     if 0 < abs(value) < 1e-3 or abs(value) >= 1e7:
         mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa}·10^{int(exponent)}"
+        return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     return str(write(value))
 
 

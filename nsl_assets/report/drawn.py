@@ -16,7 +16,6 @@ CLUTTER: Final = (
     (r"<style.*?</style>", ""),
     (r"<!--.*?-->", ""),
     (r' transform="rotate\(-?0 [^"]*"', ""),
-    (r"(?<=\d)\.(\d{2})\d+", r".\1"),
     (r"<g>\s*</g>", ""),
     (r"\s*\n\s*", "\n"),
 )
@@ -108,6 +107,7 @@ class Inliner:
         body = text[text.index(">", view_box.end()) + 1 :]
         for pattern, replacement in CLUTTER:
             body = re.sub(pattern, replacement, body, flags=re.DOTALL)
+        body = re.sub(r'="[^"]*"', lambda found: re.sub(r"(?<=\d)\.(\d{2})\d+", r".\1", found[0]), body)
         needed = {*gids, *re.findall(r'(?:href="|url\()#([^")]+)', body)}
         body = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in needed else "", body)
         body = re.sub(r'(href="|url\()#', rf"\g<1>#{prefix}-", body)

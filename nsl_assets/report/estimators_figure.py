@@ -9,9 +9,9 @@ from nsl_assets.report.canvas import looks_of
 from nsl_assets.report.drawn import Drawn, Marks, file_name
 from nsl_assets.report.points import draw_means, mean_tips, point_records, try_levels
 
-CAPTION: Final = (
+NOTE: Final = (
     "The same embeddings, measured by every estimator of the study; the headline, which is fitted, is bold. How far "
-    "each can be trusted: section Calibration."
+    "the headline can be trusted: the calibration above."
 )
 
 
@@ -46,7 +46,7 @@ def estimators_figure(curves: Sequence[MeasuredCurve], headline: str) -> Drawn:
         name=file_name("estimators", first.task, first.model),
         title=title,
         figure=figure,
-        caption=CAPTION,
+        caption="",
         records=[row for one in curves for row in point_records(one)],
         marks=marks,
         task=first.task,

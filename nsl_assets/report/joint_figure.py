@@ -13,7 +13,7 @@ from nsl_assets.report.points import depth_tip
 GRID: Final = 36
 CONTOURS: Final = 9
 MARGIN: Final = 1.6
-CAPTION: Final = (
+NOTE: Final = (
     "Colour: predicted information, the joint law with the misfit of measured neighbours. Circles: what was measured, "
     "in the same colours, so a circle that stands out is a misfit. The steeper direction is the one that pays more."
 )
@@ -48,7 +48,7 @@ def joint_figure(fitted: FittedSurface) -> Drawn | None:
     canvas.log_ticks(axes.yaxis, y[0], y[-1])
     canvas.label(axes, "UMIs per cell", "training cells")
     canvas.tidy(axes)
-    canvas.write_title(axes, f"{measured.task} · {measured.model}: depth and training cells")
+    canvas.write_title(axes, f"{measured.task} · {measured.model}")
     bar = figure.colorbar(filled, ax=axes, format="%.1f", aspect=30, pad=0.02)
     bar.set_label("mutual information (bits)", fontsize=canvas.TEXT_POINTS)
     bar.ax.tick_params(labelsize=canvas.SMALL_POINTS)
@@ -57,7 +57,7 @@ def joint_figure(fitted: FittedSurface) -> Drawn | None:
         name=file_name("joint-law", measured.task, measured.model),
         title=f"{measured.task} · {measured.model}: depth and training cells",
         figure=figure,
-        caption=CAPTION,
+        caption="",
         records=_records(fitted, depth, sizes, means, predicted.bits, predicted.law_bits),
         marks={"cells": Marks(tuple(_tip(*row) for row in zip(sizes, depth, means, predicted.bits, strict=True)))},
         task=measured.task,

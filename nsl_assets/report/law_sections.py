@@ -18,10 +18,12 @@ from nsl_assets.report.blocks import (
     text_cell,
 )
 from nsl_assets.report.canvas import Look
+from nsl_assets.report.cell_number_figure import NOTE as CELL_NUMBER_NOTE
 from nsl_assets.report.cell_number_figure import cell_number_figure
 from nsl_assets.report.collapse_figures import cell_number_collapse_figure, noise_collapse_figure
 from nsl_assets.report.content import ReportContent
 from nsl_assets.report.drawn import Drawn
+from nsl_assets.report.noise_curves_figure import NOTE as NOISE_CURVES_NOTE
 from nsl_assets.report.noise_curves_figure import noise_curves_figure
 from nsl_assets.report.noise_law_figure import noise_law_figure
 from nsl_assets.report.numbers import (
@@ -33,6 +35,7 @@ from nsl_assets.report.numbers import (
     with_interval,
 )
 from nsl_assets.report.parameters_figure import Estimate, parameters_figure
+from nsl_assets.report.residual_figure import NOTE as RESIDUAL_NOTE
 from nsl_assets.report.residual_figure import residual_figure
 from nsl_assets.report.selection import by_model, largest, tasks_of
 
@@ -50,8 +53,12 @@ def depth_section(content: ReportContent, looks: Looks) -> Section:
     shown = largest(content.curves)
     of_task = [[one for one in shown if one.measured.task == task] for task in tasks_of(content)]
     blocks: list[Block] = [
-        Gallery("Information against depth, all models", [noise_curves_figure(curves, looks) for curves in of_task]),
-        depth_table(content.curves),
+        Gallery(
+            "Information against depth, all models",
+            [noise_curves_figure(curves, looks) for curves in of_task],
+            NOISE_CURVES_NOTE,
+        ),
+        depth_table(shown),
         Gallery("Each law, annotated", [noise_law_figure(one) for one in shown]),
     ]
     collapse = noise_collapse_figure(content.curves, looks)
@@ -61,19 +68,25 @@ def depth_section(content: ReportContent, looks: Looks) -> Section:
         blocks.append(Gallery("One law for all curves, and its parameters", figures))
     residuals = [figure for curves in of_task if (figure := residual_figure(curves, looks)) is not None]
     if residuals:
-        blocks += [Gallery("Lack of fit", residuals), fit_table(content.curves)]
+        blocks += [Gallery("Lack of fit", residuals, RESIDUAL_NOTE), fit_table(content.curves)]
+    if len(shown) < len(content.curves):
+        blocks.append(
+            depth_table(content.curves, name="noise-law-all-sizes", title="The noise law at every training size")
+        )
     return Section("depth", "Depth: how deep is deep enough", blocks)
 
 
-def depth_table(curves: Sequence[FittedCurve]) -> PageTable:
-    """Imax, ū and target depth of every curve (the paper's Table C1)."""
+def depth_table(
+    curves: Sequence[FittedCurve], *, name: str = "noise-law", title: str = "Depth needed by each model"
+) -> PageTable:
+    """Imax, ū and target depth of each curve (the paper's Table C1)."""
     fits = [one.fit for one in curves if one.fit is not None]
     targets = sorted({fit.target_label for fit in fits})
     kinds = sorted({interval_label(fit) for fit in fits})
     target = targets[0] if len(targets) == 1 else "the target"
     return PageTable(
-        name="noise-law",
-        title="Depth needed by each model",
+        name=name,
+        title=title,
         columns=("task", "model", "cells", "Imax (bits)", "ū (UMIs per cell)", f"UMIs per cell for {target}", "flags"),
         rows=[_depth_row(one) for one in curves],
         records=[_law_record(one) for one in curves],
@@ -180,7 +193,7 @@ def cells_section(content: ReportContent, looks: Looks) -> Section:
     if not groups:
         return Section("cells", title, [Paragraph(ONE_SIZE.format(how=HOW_SIZES[content.kind]), "absent")])
     blocks: list[Block] = [
-        Gallery("Information against training cells", [cell_number_figure(group) for group in groups])
+        Gallery("Information against training cells", [cell_number_figure(group) for group in groups], CELL_NUMBER_NOTE)
     ]
     deepest = [group[0] for group in groups]
     if not any(one.fit for one in content.cells):
@@ -200,7 +213,7 @@ def cells_table(cells: Sequence[FittedCells]) -> PageTable:
     fitted = [(one.measured, one.fit) for group in by_model(cells) for one in group if one.fit is not None]
     return PageTable(
         name="cell-number-law",
-        title="The cell-number law, I(N) = I∞ − (N/Nsat)^−s",
+        title="The cell-number law, I(N) = I∞ − (N/Nsat)⁻ˢ",
         columns=("task", "model", "UMIs per cell", "I∞ (bits)", "Nsat (cells)", "s", "R²", "flags"),
         rows=[
             Row(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Losses = Mapping[str, Sequence[float]]
 HEIGHT_INCHES: Final = 3.6
 KINDS: Final = (("train_loss", ":", "training"), ("validation_loss", "-", "validation"))
-CAPTION: Final = (
+NOTE: Final = (
     "Dotted: training loss, solid: validation loss, one pair of lines a seed. The ring is the lowest validation loss, "
     "whose weights are kept. Losses as the model reports them."
 )
@@ -41,7 +41,7 @@ def loss_figure(by_seed: Mapping[int, Losses], *, title: str, task: str = "", mo
     canvas.write_title(axes, title)
     canvas.write_key(figure, axes, n_columns=2)
     return Drawn(
-        name=file_name("loss", title), title=title, figure=figure, caption=CAPTION,
+        name=file_name("loss", title), title=title, figure=figure, caption="",
         records=_records(by_seed, task=task, model=model), marks=marks, task=task, model=model,
     )  # fmt: skip
 

@@ -10,7 +10,9 @@ from nsl_assets.report.calibration_figure import calibration_figure
 from nsl_assets.report.calibration_text import calibration_warning, signed
 from nsl_assets.report.content import CalibratedCurve, Calibration, ReportContent, Training
 from nsl_assets.report.drawn import Drawn
+from nsl_assets.report.estimators_figure import NOTE as ESTIMATORS_NOTE
 from nsl_assets.report.estimators_figure import estimators_figure
+from nsl_assets.report.loss_figure import NOTE as LOSS_NOTE
 from nsl_assets.report.loss_figure import loss_figure
 from nsl_assets.report.numbers import count_text, duration_text
 
@@ -26,7 +28,7 @@ def calibration_section(content: ReportContent) -> Section:
         blocks += _calibration_blocks(content.calibration)
     groups = _estimator_groups(content)
     if groups:
-        blocks.append(Gallery("Estimators beside each other", groups))
+        blocks.append(Gallery("Estimators beside each other", groups, ESTIMATORS_NOTE))
     elif content.kind == "study":
         blocks.append(Paragraph("One estimator was run; the study's `probing.estimators` asks for more.", "absent"))
     return Section("calibration", "Can the measurement be trusted", blocks)
@@ -108,7 +110,7 @@ def training_section(content: ReportContent) -> Section:
         return Section("training", title, [Paragraph(NO_RUNS.format(what="training"), "absent")])
     losses = _loss_figures(content.training)
     blocks: list[Block] = [
-        Gallery("Loss curves at the largest size and deepest level", losses)
+        Gallery("Loss curves at the largest size and deepest level", losses, LOSS_NOTE)
         if losses
         else Paragraph("No model of this study is trained step by step: there are no loss curves.", "absent"),
         _parameters_table(content.training),

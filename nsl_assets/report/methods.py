@@ -69,7 +69,7 @@ def methods_text(content: ReportContent) -> str:
     parts.append(f"Mutual information was estimated by {estimator}.")
     parts.append(_law_sentence(content))
     if any(one.fit for one in content.cells):
-        parts.append("The cell-number law I(N) = I∞ − (N/Nsat)^−s was fitted in the same way at each noise level.")
+        parts.append("The cell-number law I(N) = I∞ − (N/Nsat)⁻ˢ was fitted in the same way at each noise level.")
     if any(one.fit for one in content.surfaces):
         parts.append("Depth and cells together were described by a joint law with a weak prior.")
     if any(one.comparison for one in content.laws):

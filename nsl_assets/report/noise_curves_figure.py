@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 TRUTH_LOOK: Final[dict[str, Any]] = {"color": canvas.BLACK, "linestyle": (0, (1, 1))}
 CEILING_LOOK: Final[dict[str, Any]] = {"color": canvas.GREY, "linestyle": "-"}
-CAPTION: Final = (
-    "Points: seed means, with bars from the lowest to the highest seed. Lines: the fitted noise law, dashed beyond the "
-    "deepest level. Bands: all curves that the data allow ({interval} interval of the fit)."
+NOTE: Final = (
+    "Largest training size of each model. Points: seed means, with bars from the lowest to the highest seed. Lines: "
+    "the fitted noise law, dashed beyond the deepest level. Bands: all curves that the data allow. Point at a marker "
+    "for its numbers."
 )
 
 
@@ -37,13 +38,12 @@ def noise_curves_figure(curves: Sequence[FittedCurve], looks: Mapping[str, Look]
         marks |= _draw_model(axes, axis, one, looks[one.measured.model], place)
     canvas.write_title(axes, f"{first.task}: information against depth")
     canvas.write_key(figure, axes)
-    fits = [one.fit for one in curves if one.fit is not None]
-    interval = f"{100 * fits[0].confidence:.3g} %" if fits else "95 %"
+    unfitted = [f"{one.measured.model}: {one.problem}" for one in curves if one.fit is None]
     return Drawn(
         name=file_name("noise-curves", first.task),
         title=f"{first.task}: information against depth",
         figure=figure,
-        caption=CAPTION.format(interval=interval) if fits else "No law could be fitted; the points are shown.",
+        caption=f"Without a law, {'; '.join(unfitted)}" if unfitted else "",
         records=[row for one in curves for row in point_records(one.measured)],
         marks=marks,
         task=first.task,

@@ -103,13 +103,17 @@ def _draw_points(axes: "Axes", axis: DepthAxis, measured: MeasuredCurve) -> dict
         for seed, bits, depth in zip(curve.seed, curve.mi_bits, curve.depth, strict=True)
     )
     hollow: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "none", "linestyle": "none", "alpha": 0.65}
-    axes.plot(axis.place(curve.depth), curve.mi_bits, "o", color=BLUE, label="seeds", zorder=4, gid="seeds", **hollow)
-    if len(np.unique(curve.depth if curve.level is None else curve.level)) < 3:
-        return {"seeds": Marks(tips)}
-    levels = levels_of(curve)
-    draw_means(axes, axis, levels, Look(BLUE, "o"), gid="means", size=6)
-    axes.plot([], [], "o", color=BLUE, markersize=6, label="seed means")
-    return {"seeds": Marks(tips), "means": Marks(mean_tips(levels, "mean"))}
+    marks: dict[str, Marks] = {}
+    has_levels = len(np.unique(curve.depth if curve.level is None else curve.level)) > 2
+    if not has_levels or len(np.unique(curve.seed)) > 1:
+        axes.plot(axis.place(curve.depth), curve.mi_bits, "o", color=BLUE, label="seeds", gid="seeds", **hollow)
+        marks["seeds"] = Marks(tips)
+    if has_levels:
+        levels = levels_of(curve)
+        draw_means(axes, axis, levels, Look(BLUE, "o"), gid="means", size=6)
+        axes.plot([], [], "o", color=BLUE, markersize=6, label="seed means" if marks else "measured")
+        marks["means"] = Marks(mean_tips(levels, "mean" if marks else "measured"))
+    return marks
 
 
 def _bits_range(measured: MeasuredCurve, fit: NoiseLawFit) -> tuple[float, float]:

@@ -7,12 +7,13 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import count
 from typing import Any, Final
 
 from nsl_assets.report.advice_section import advice_section
-from nsl_assets.report.blocks import Gallery, PageTable, Section
+from nsl_assets.report.blocks import Block, Gallery, PageTable, Section
 from nsl_assets.report.canvas import looks_of
 from nsl_assets.report.comparison_sections import joint_section, laws_section, models_section
 from nsl_assets.report.content import ReportContent
@@ -68,7 +69,24 @@ def sections_of(content: ReportContent) -> list[Section]:
         leakage_section(content),
         methods_section(content),
     ]
-    return [section for section in sections if section is not None]
+    return _with_distinct_files([section for section in sections if section is not None])
+
+
+def _with_distinct_files(sections: Sequence[Section]) -> list[Section]:
+    """Figures of tasks or models whose names differ only in signs that file names do not have get numbers."""
+    taken = {table.name for table in _tables(sections)}
+
+    def renamed(figure: Drawn) -> Drawn:
+        name = next(
+            name for place in count(1) if (name := f"{figure.name}-{place}" if place > 1 else figure.name) not in taken
+        )
+        taken.add(name)
+        return replace(figure, name=name)
+
+    def with_distinct_files(block: Block) -> Block:
+        return replace(block, figures=[renamed(one) for one in block.figures]) if isinstance(block, Gallery) else block
+
+    return [replace(section, blocks=[with_distinct_files(block) for block in section.blocks]) for section in sections]
 
 
 def _figures(sections: Sequence[Section]) -> Iterator[Drawn]:

@@ -82,7 +82,7 @@ def _draw_rows(
     row = 0
     for task in tasks:
         axes.text(
-            0, row, canvas.plain(task), transform=axes.get_yaxis_transform(), va="center", fontweight="bold",
+            0.012, row, canvas.plain(task), transform=axes.get_yaxis_transform(), va="center", fontweight="bold",
             fontsize=canvas.SMALL_POINTS, color=canvas.BLACK,
         )  # fmt: skip
         for one in (estimate for estimate in estimates if estimate.task == task):

@@ -13,7 +13,7 @@ from nsl_assets.report.numbers import signed_bits_text
 from nsl_assets.report.points import depth_tip
 
 HEIGHT_INCHES: Final = 3.4
-CAPTION: Final = (
+NOTE: Final = (
     "Seed means less the fitted law. Points that stay on one side over several levels are a misfit of the law; points "
     "that scatter are noise."
 )
@@ -56,6 +56,6 @@ def residual_figure(curves: Sequence[FittedCurve], looks: Mapping[str, Look]) ->
     canvas.write_title(axes, title)
     canvas.write_key(figure, axes)
     return Drawn(
-        name=file_name("residuals", task), title=title, figure=figure, caption=CAPTION, records=records, marks=marks,
+        name=file_name("residuals", task), title=title, figure=figure, caption="", records=records, marks=marks,
         task=task,
     )  # fmt: skip

@@ -111,6 +111,7 @@ def _rivals_sentence(best: FittedCurve, fitted: Sequence[FittedCurve], content: 
     name = (best.measured.task, best.measured.model)
     ahead: list[str] = []
     level: list[str] = []
+    untested: list[str] = []
     for one in content.models:
         if one.comparison is None or name not in (
             (one.first.task, one.first.model),
@@ -120,15 +121,14 @@ def _rivals_sentence(best: FittedCurve, fitted: Sequence[FittedCurve], content: 
         is_first = one.first.model == best.measured.model
         other = one.second.model if is_first else one.first.model
         low, high = one.comparison.imax_bits.low, one.comparison.imax_bits.high
-        (ahead if (low > 0 if is_first else high < 0) else level).append(other)
-    if len(fitted) < 2 or not (ahead or level):
+        is_ahead = low > 0 if is_first else high < 0
+        (untested if math.isinf(low) and math.isinf(high) else ahead if is_ahead else level).append(other)
+    if len(fitted) < 2 or not (ahead or level or untested):
         return ""
-    parts = [
-        f"{relation} {_listed(names)}"
-        for relation, names in (("more than that of", ahead), ("not told apart from that of", level))
-        if names
-    ]
-    return f"Its Imax is {', and '.join(parts)}."
+    said = {"more than that of": ahead, "not told apart from that of": level}
+    said["not compared, for want of shared seeds, with that of"] = untested
+    parts = [f"{relation} {_listed(names)}" for relation, names in said.items() if names]
+    return f"Its Imax is {'; '.join(parts)}."
 
 
 def _listed(names: Sequence[str]) -> str:

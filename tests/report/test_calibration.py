@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from nsl_assets.probing import CalibrationMap, ExpectedBias, Family, Features, ProblemSummary
-from nsl_assets.report import calibration_figure, calibration_lines, calibration_warning
+from nsl_assets.report import calibration_lines, calibration_warning
+from nsl_assets.report.calibration_figure import calibration_figure
 
 SUMMARY = ProblemSummary(
     problem="gaussian_2bit",
@@ -52,12 +53,14 @@ NO_KIND = CalibrationMap([]).expected_bias(Features.of(SUMMARY))
 
 
 def test_every_map_can_be_drawn_with_and_without_curves() -> None:
-    curves = {f"task · model {n} · 100 cells": [point(bits, -0.1 * n) for bits in (0.1, 1.0, 2.5)] for n in range(12)}
+    curves = {f"model {n}": [point(bits, -0.1 * n) for bits in (0.1, 1.0, 2.5)] for n in range(12)}
     for summaries, drawn in ((SUMMARIES, curves), (SUMMARIES, {}), ([SUMMARY], {"one": [OFF_MAP, NO_KIND]})):
-        png = calibration_figure(summaries, drawn, title="study: calibration of pooled")
-        assert png.startswith(b"\x89PNG")
-        assert struct.unpack(">I", png[16:20])[0] == 1280
-        assert png == calibration_figure(summaries, drawn, title="study: calibration of pooled")
+        figure = calibration_figure(summaries, drawn, title="task: calibration of pooled")
+        assert struct.unpack(">I", figure.png()[16:20])[0] == 1280
+        height = figure.figure.get_figheight() * figure.figure.axes[0].get_position().height
+        assert height > 2, "the plot has its room beside the key"
+        assert figure.svg() == calibration_figure(summaries, drawn, title="task: calibration of pooled").svg()
+        assert sum(len(one.tips) for gid, one in figure.marks.items() if gid.startswith("problems")) == len(summaries)
 
 
 def test_a_curve_is_told_by_its_range_and_what_it_is_like() -> None:
