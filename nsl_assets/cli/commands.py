@@ -285,8 +285,13 @@ def _law_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @nsl.command(context_settings=CONTEXT)
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--law", default="noise", show_default=True, type=click.Choice(["noise", "cells", "joint"]),
-              help="Noise law of each curve, cell-number law of each level, or joint law of each model.")
+@click.option(
+    "--law",
+    default="noise",
+    show_default=True,
+    type=click.Choice(["noise", "cells", "joint"]),
+    help="Noise law of each curve, cell-number law of each level, or joint law of each model.",
+)
 @_table_options
 @_law_options
 @_common
@@ -354,6 +359,31 @@ def advise(source: str, as_json: bool, **options: Any) -> None:
     measured = measured_source(source, table_columns("joint", {name: options.pop(name) for name in TABLE_OPTIONS}))
     laws, planning = law_settings(of_laws, measured.study), planning_settings(options, measured.study)
     raise SystemExit(advise_source(measured, laws, planning, as_json=as_json))
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.argument("source", required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the report.  [default: reports/NAME in the storage folder]",
+)
+@_table_options
+@_law_options
+@_common
+def report(source: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Write the report of SOURCE, a study or a table of measurements (.csv, .tsv, .parquet), as one HTML page.
+
+    The page needs nothing else; figures as SVG and PDF, and numbers as CSV, lie beside it. Without SOURCE: the only
+    study that has results.
+
+    \b
+    nsl report quickstart
+    nsl report measurements.csv --output my_report
+    """
+    from nsl_assets.cli.report import write_and_show
+
+    write_and_show(source, options, output=output, as_json=as_json)
 
 
 @nsl.command(context_settings=CONTEXT)
