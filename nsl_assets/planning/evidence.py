@@ -106,7 +106,7 @@ def _check_today(model: str, curve: Curve, today: float) -> None:
     if not shallowest / REACH <= today <= REACH * deepest:
         raise InputError(
             f"today's depth is {today:g} UMIs per cell, but {model} was measured from {shallowest:,.0f} to "
-            f"{deepest:,.0f}: nothing can be said more than {REACH:g} times beyond these. Measure that depth, or correct it."
+            f"{deepest:,.0f}: nothing can be said more than {REACH:g} times beyond these. Measure it, or correct it."
         )
 
 
