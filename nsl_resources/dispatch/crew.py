@@ -12,7 +12,7 @@ from typing import Final
 from nsl_resources.admission.host import TreeMemory
 from nsl_resources.admission.line import BELL_S, HeldLease, WaitingLine, backoff
 from nsl_resources.admission.needs import Need
-from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
+from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.messages import Log, Message
 from nsl_resources.dispatch.process import WorkerProcess, in_fresh_process
 from nsl_resources.dispatch.templates import Template, Templates
@@ -234,7 +234,7 @@ class Crew:
         for worker in self._running:
             worker.stop("cancelled")
         self._cancel_held()
-        self._ready += [_never_started(label) for jobs in self._waiting.values() for label in jobs]
+        self._ready += [never_started(label) for jobs in self._waiting.values() for label in jobs]
         self._waiting.clear()
 
     def _cancel_held(self) -> None:
@@ -242,7 +242,7 @@ class Crew:
             self._selector.unregister(template)
         while self._held:
             held = self._held.pop()
-            self._ready.append(_never_started(held.job.label))
+            self._ready.append(never_started(held.job.label))
             self._give_back(held.lease)
 
     def _close(self) -> None:
@@ -267,7 +267,3 @@ class Crew:
     def _drain(self) -> None:
         for worker in list(self._running):
             self._ready.append(self._finish(worker))
-
-
-def _never_started(label: str) -> WorkerResult:
-    return WorkerResult(label, None, "cancelled", 0.0, 0.0, 0.0, "")

@@ -91,13 +91,15 @@ class WorkerResult:
         label: the job's label.
         returncode: exit code, or minus the signal; None if the job never started.
         reason: "succeeded", "exit 3", "killed by signal SIGKILL", "out of memory", "timeout",
-            "cancelled", or "cannot import scvi" for a module of `preload`.
+            "cancelled", or "cannot import scvi" for a module of `preload`. On other nodes also "refused" (the node can
+            never admit it) and "lost" (the node, or the worker with all that watched it, went away too often).
         seconds: from the start of the process to the end of its last descendant.
         cpu_seconds: of the worker and all its descendants, without what was preloaded; NaN if somebody killed its
             supervisor.
         peak_memory_mib: largest resident memory of the process tree: exact for one process, sampled for several.
             What was preloaded counts as if it were not shared.
         stderr_tail: the last lines of its output, stdout and stderr together.
+        host: the node that it ran on; empty if it never started.
     """
 
     label: str
@@ -107,6 +109,7 @@ class WorkerResult:
     cpu_seconds: float
     peak_memory_mib: float
     stderr_tail: str
+    host: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -133,3 +136,17 @@ class Dispatcher(Protocol):
         exception may keep it alive.
         """
         ...
+
+
+def require_unique_labels(jobs: Iterable[WorkerJob]) -> None:
+    """InputError where two jobs of one run have the same label."""
+    seen: set[str] = set()
+    for job in jobs:
+        if job.label in seen:
+            raise InputError(f"two jobs are labelled {job.label!r}: labels of one run are unique")
+        seen.add(job.label)
+
+
+def never_started(label: str, reason: str = "cancelled", why: str = "") -> WorkerResult:
+    """The result of a job of which no process was started."""
+    return WorkerResult(label, None, reason, 0.0, 0.0, 0.0, why)

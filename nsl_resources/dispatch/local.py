@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator, Iterable
 from nsl_assets.errors import InputError
 from nsl_resources.admission.ledger import Ledger
 from nsl_resources.dispatch.crew import Callbacks, Crew
-from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
+from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, require_unique_labels
 from nsl_resources.dispatch.messages import Message
+from nsl_resources.dispatch.scratch import remove_scratch_of_the_dead
 
 
 class LocalPool:
@@ -43,14 +44,12 @@ class LocalPool:
         """
         todo = list(jobs)
         self._check(todo)
+        remove_scratch_of_the_dead()
         cores = sum(device.cores for device in self._ledger.probe.devices())
         callbacks = Callbacks(on_result, on_message, should_stop)
         return Crew(todo, self._ledger.line(), self._max_workers or cores, self._grace_s, callbacks).results()
 
     def _check(self, jobs: list[WorkerJob]) -> None:
-        seen: set[str] = set()
+        require_unique_labels(jobs)
         for job in jobs:
-            if job.label in seen:
-                raise InputError(f"two jobs are labelled {job.label!r}: labels of one run are unique")
-            seen.add(job.label)
             self._ledger.check(job.need, job.label)

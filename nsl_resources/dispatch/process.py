@@ -1,11 +1,12 @@
 """One worker of this host: started through its supervisor, followed, stopped, and told of when it has ended."""
 
 import os
+import platform
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ from nsl_resources.dispatch import supervisor
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult
 from nsl_resources.dispatch.messages import Failure, Message, MessageFile, pipes_environment
 from nsl_resources.dispatch.outcome import Ending, count_kernel_kills, reason
+from nsl_resources.dispatch.scratch import make_scratch
 
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _TAIL_BYTES: Final = 8_000
@@ -33,12 +35,14 @@ class Start:
         job: what to run.
         environment: variables that only this worker has, beside `base_environment`.
         log: receives stdout and stderr.
+        scratch: the worker's folder in the temporary folder, which its supervisor removes if nobody else is left to.
         grace_s: seconds between SIGINT and SIGTERM, and between SIGTERM and SIGKILL, when it is stopped.
     """
 
     job: WorkerJob
     environment: Mapping[str, str]
     log: BinaryIO
+    scratch: str
     grace_s: float
 
     @property
@@ -66,8 +70,9 @@ def in_fresh_process(start: Start) -> Supervisor:
     """Starts a supervisor that executes the job's command."""
     ours, theirs = socket.socketpair()
     with theirs:
+        common = theirs.fileno(), os.getpid(), start.grace_s, start.scratch
         process = subprocess.Popen(
-            supervisor.command("start", theirs.fileno(), os.getpid(), start.grace_s, start.folder, *start.job.argv),
+            supervisor.command("start", *common, start.folder, *start.job.argv),
             stdin=subprocess.DEVNULL,
             stdout=start.log,
             stderr=start.log,
@@ -96,22 +101,21 @@ class WorkerProcess:
         launch: Callable[[Start], Supervisor] = in_fresh_process,
     ) -> None:
         self.job = job
-        self._folder = tempfile.TemporaryDirectory(prefix="nsl-worker-")
-        folder = Path(self._folder.name)
-        self._log_path = job.log_path or folder / "output.log"
+        self._folder = make_scratch()
+        self._log_path = job.log_path or self._folder / "output.log"
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
-        self._messages = MessageFile(folder)
+        self._messages = MessageFile(self._folder)
         self._failure: Failure | None = None
         self._n_kernel_kills = count_kernel_kills()
         self._peak_mib = 0.0
         self._seen: list[processes.Process] = []
         self._stopped_for: str | None = None
         self._report: list[str] = []
-        own = {**environment, **pipes_environment(folder, job.label, job.payload)}
+        own = {**environment, **pipes_environment(self._folder, job.label, job.payload)}
         self._start_s = time.monotonic()
         with self._log_path.open("ab") as log:
-            self._supervisor = launch(Start(job, own, log, grace_s))
+            self._supervisor = launch(Start(job, own, log, str(self._folder), grace_s))
         self._channel = self._supervisor.channel
 
     @property
@@ -163,8 +167,11 @@ class WorkerProcess:
         returncode = int(status)
         ending = self._ending(returncode, was_stopped == "1")
         tail = self._tail()
-        self._folder.cleanup()
-        return WorkerResult(self.job.label, returncode, reason(ending), seconds, float(cpu_s), self._peak_mib, tail)
+        shutil.rmtree(self._folder)
+        host = platform.node()
+        return WorkerResult(
+            self.job.label, returncode, reason(ending), seconds, float(cpu_s), self._peak_mib, tail, host
+        )
 
     def _say(self, word: bytes) -> None:
         with suppress(OSError):  # it has just ended by itself

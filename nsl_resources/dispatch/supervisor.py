@@ -5,7 +5,7 @@ Started by `command`, with an interpreter without site-packages: by the dispatch
 It shares a socket, the channel, with the dispatcher:
 
 - from the dispatcher: `s` stop (SIGINT, after the grace SIGTERM, after the grace again SIGKILL), `k` kill now, and
-  its end: the dispatcher has died, in whatever way, so kill now.
+  its end: the dispatcher has died, in whatever way, so kill now, and remove the worker's scratch folder.
 - to the dispatcher, once everything has ended: `STATUS WAS_STOPPED CPU_S PEAK_KIB`, where STATUS is the exit code of
   the worker or minus its signal.
 
@@ -32,29 +32,31 @@ TICK_S = 1.0
 CANNOT_START = 127  # as a shell says it
 
 
-def command(entry: str, channel: int, parent: int, grace_s: float, *rest: str) -> list[str]:
+def command(entry: str, channel: int, parent: int, grace_s: float, scratch: str, *rest: str) -> list[str]:
     """The command that runs `start` or `watch` here; imported, not run as a script, so that bytecode is cached."""
     here, name = os.path.split(__file__)
     code = f"import sys; sys.path.append({here!r}); import {name[:-3]} as s; s.{entry}(sys.argv[1:])"
-    return [sys.executable, "-I", "-S", "-c", code, str(channel), str(parent), str(grace_s), *rest]
+    return [sys.executable, "-I", "-S", "-c", code, str(channel), str(parent), str(grace_s), scratch, *rest]
 
 
 def start(arguments: list[str]) -> None:
-    """Starts a program in a folder as the worker and watches it. Arguments: channel, parent, grace, folder, program."""
-    channel, parent, grace_s, folder, *program = arguments
+    """Starts a program as the worker and watches it. Arguments: channel, parent, grace, scratch, folder, program."""
+    channel, parent, grace_s, scratch, folder, *program = arguments
     worker = fork_worker(int(channel))
     if worker == 0:
         become(program, folder)
-    watch([channel, parent, grace_s, str(worker)])
+    watch([channel, parent, grace_s, scratch, str(worker)])
 
 
 def watch(arguments: list[str]) -> None:
-    """Watches a worker that this process forked, to its end, and reports. Arguments: channel, parent, grace, worker."""
-    channel, parent, grace_s, worker = arguments
+    """Watches a worker that this process forked, to its end. Arguments: channel, parent, grace, scratch, worker."""
+    channel, parent, grace_s, scratch, worker = arguments
     running = Watch(int(worker), int(channel), int(parent), float(grace_s))
     running.until_worker_ends()
     running.until_nothing_is_left()
-    running.report()
+    if not running.report():
+        remove_folder(scratch)
+    os._exit(0)  # without the interpreter's slow good-bye: nothing is buffered here
 
 
 def fork_worker(channel: int) -> int:
@@ -129,14 +131,14 @@ class Watch:
                 self.kill_all()
             self.listen(0.01)
 
-    def report(self) -> None:
-        """Tells the dispatcher, if it still lives, and ends this process."""
+    def report(self) -> bool:
+        """Tells the dispatcher; False if it does not live any more."""
         line = f"{self.status} {int(self.was_stopped)} {self.cpu_s:.3f} {self.peak_kib}\n"
         try:
             os.write(self.channel, line.encode())
         except OSError:
-            os._exit(1)
-        os._exit(0)  # without the interpreter's slow good-bye: nothing is buffered here
+            return False
+        return True
 
     def pause_s(self) -> float:
         """Seconds until something is due even if nothing is heard."""
@@ -191,6 +193,16 @@ class Watch:
             signal_group(self.worker, SIGKILL)
         for pid in descendants(os.getpid()):
             signal_one(pid, SIGKILL)
+
+
+def remove_folder(folder: str) -> None:
+    """Removes a folder of files; what cannot be removed is left to the next run."""
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError:
+        return
 
 
 def open_pidfd(pid: int) -> int | None:

@@ -45,6 +45,7 @@ class Order:
     arguments: list[str]
     folder: str
     environment: dict[str, str]
+    scratch: str
     grace_s: float
 
 
@@ -221,7 +222,7 @@ def become_supervisor(template: int, order: Order, channel: int, log: int) -> No
         worker = supervisor.fork_worker(channel)
         if worker:
             os.set_inheritable(channel, True)
-            watch = supervisor.command("watch", channel, template, order.grace_s, str(worker))
+            watch = supervisor.command("watch", channel, template, order.grace_s, order.scratch, str(worker))
             os.execv(watch[0], watch)
     except OSError as error:
         give_up(order, error)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from nsl_resources.dispatch import template
-from nsl_resources.dispatch.jobs import ModuleCommand, WorkerJob, WorkerResult
+from nsl_resources.dispatch.jobs import ModuleCommand, WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.process import Start, Supervisor, base_environment, in_fresh_process
 
 _ANSWER_BYTES: Final = 2**16
@@ -109,7 +109,7 @@ class Template:
         if self._failure is None:
             return None
         module, trace = self._failure
-        return WorkerResult(job.label, None, f"cannot import {module}", 0.0, 0.0, 0.0, trace)
+        return never_started(job.label, f"cannot import {module}", trace)
 
     def warning(self) -> str | None:
         """Once: why workers get fresh interpreters although they name modules to preload."""
@@ -141,9 +141,8 @@ class Template:
 
     def _fork(self, start: Start) -> Supervisor:
         command = ModuleCommand.parse(start.job.argv)
-        order = template.Order(
-            command.module, list(command.arguments), start.folder, dict(start.environment), start.grace_s
-        )
+        arguments, environment = list(command.arguments), dict(start.environment)
+        order = template.Order(command.module, arguments, start.folder, environment, start.scratch, start.grace_s)
         ours, theirs = socket.socketpair()
         try:
             with theirs:

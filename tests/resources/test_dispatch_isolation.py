@@ -232,3 +232,54 @@ def test_a_second_interrupt_ends_the_patience(
     dispatcher.wait(timeout=20)
     assert_all_end(workers + started)
     assert ledger.leases() == []
+
+
+def scratch_folders(temporary: Path) -> list[Path]:
+    return list(temporary.glob("nsl-worker-*"))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder of this test's own, for it and the processes that it starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+def test_the_supervisors_of_a_killed_dispatcher_remove_scratch_folders(
+    ledger: Ledger, temporary: Path, tmp_path: Path, start_dispatcher: StartDispatcher
+) -> None:
+    pids = tmp_path / "pids"
+    dispatcher = start_dispatcher(0.2, pids, SLEEPER, STUBBORN)
+    workers = wait_for_pids(pids, 2)
+    started = children(dispatcher.pid) + [held.pid for held in ledger.leases()]
+    assert len(scratch_folders(temporary)) == 2
+    dispatcher.kill()
+    dispatcher.wait()
+    assert_all_end(workers + started)
+    assert scratch_folders(temporary) == []
+
+
+def test_the_next_run_removes_scratch_folders_that_nobody_else_could(
+    ledger: Ledger, pool: LocalPool, temporary: Path, tmp_path: Path, start_dispatcher: StartDispatcher
+) -> None:
+    pids = tmp_path / "pids"
+    running_one, killed = (start_dispatcher(0.2, pids, STUBBORN) for _ in range(2))
+    workers = wait_for_pids(pids, 2)
+    supervisors = [held.pid for held in ledger.leases()]
+    of_killed = [pid for pid in supervisors if any(pid in children(p) for p in [killed.pid, *children(killed.pid)])]
+    assert len(scratch_folders(temporary)) == 2 and len(of_killed) == 1
+    try:
+        killed.send_signal(signal.SIGSTOP)
+        os.kill(of_killed[0], signal.SIGKILL)
+        killed.kill()
+        killed.wait()
+        assert len(scratch_folders(temporary)) == 2
+        assert list(pool.run([])) == []
+        assert len(scratch_folders(temporary)) == 1
+    finally:
+        running_one.kill()
+        running_one.wait()
+    assert_all_end(workers)
