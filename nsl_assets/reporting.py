@@ -145,12 +145,16 @@ def study_content(results: Results, name: str, study: Study, bias: StudyBias | N
         protocol=study.protocol,
         estimators=largest_curves(curves),
         calibration=None if bias is None else _calibration(bias),
-        calibration_note=f"{how_to_calibrate(name, study)}.".capitalize(),
+        calibration_note=_as_sentence(how_to_calibrate(name, study)),
         training=training_records(results, name, study),
         leakage=leakage_records(results, study),
         provenance=provenance(results, name, study),
         **_fitted(headline, study.laws),
     )
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> ReportContent:

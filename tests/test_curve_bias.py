@@ -155,7 +155,8 @@ def test_without_calibration_everything_works_and_says_so(results: Results):
     assert written.table.endswith("not calibrated: run `nsl calibrate --estimators pooled` to learn what bias to"
                                   " expect of estimator pooled")  # fmt: skip
     assert written.warning == ""
-    assert not (written.folder / "calibration.png").exists()
+    assert not (written.folder / "figures" / "calibration-simulated.svg").exists()
+    assert "Not calibrated: run <code>nsl calibrate" in written.page.read_text()
     outcome = check(results, "pca")
     assert not outcome.passed and outcome.severity.value == "WARN"
     assert "not calibrated" in outcome.description
@@ -181,8 +182,8 @@ def test_the_report_says_what_to_expect_and_warns(results: Results, capsys: pyte
     harmless = write_report(results, "mine", STUDY)
     assert harmless.warning == ""
     assert "simulated · pca · 100 cells     expected bias −0.04 … −0.02 bits" in harmless.table
-    assert (harmless.folder / "laws.txt").read_text() == f"{harmless.table}\n"
-    assert (harmless.folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert (harmless.folder / "figures" / "calibration-simulated.svg").is_file()
+    assert "No level of any curve is expected to be off" in harmless.page.read_text()
     assert check(results, "pca").passed
 
     land_summaries(results, STUDY.probing, [replace(one, n_seeds=9) for one in BIASED])

@@ -213,9 +213,8 @@ def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool)
     else:
         written = write_report(results, name, study)
         show(f"{written.table}\n")
-        show(f'pictures and table: {written.folder}\nresults:            {results.public_path}   (nsl sql "…")')
-        show("in the browser:     make ui")
+        show(f'report:   {written.page}\nresults:  {results.public_path}   (nsl sql "…")\nUI:       make ui')
         if written.warning:
-            show_error(f"warning: {written.warning}. See {written.folder / 'calibration.png'}.")
+            show_error(f"warning: {written.warning}. See {written.page}, section Calibration.")
     for failure in failures:
         show_error(failure)

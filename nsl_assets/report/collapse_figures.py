@@ -16,7 +16,7 @@ from nsl_assets.report.points import depth_tip
 DEEPEST_SHARE: Final = 0.1
 NOISE_CAPTION: Final = (
     "Every level of {n} curves, all training sizes, rescaled by the Imax and ū of its own curve. Eq. 1 says that the "
-    "signal-to-noise ratio behind the information, 2²ᴵ − 1, reaches the share r/(1 + r) of its noiseless value at "
+    "signal-to-noise ratio behind the information, 2^(2I) − 1, reaches the share r/(1 + r) of its noiseless value at "
     "r = u/ū: the black line. {left_out}"
 )
 CELLS_CAPTION: Final = (

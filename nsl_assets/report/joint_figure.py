@@ -37,7 +37,7 @@ def joint_figure(fitted: FittedSurface) -> Drawn | None:
     levels = np.linspace(*ends, CONTOURS + 1)
     filled = axes.contourf(x, y, bits, levels=levels, cmap="cividis", extend="neither")
     axes.scatter(
-        depth, sizes, c=filled.cmap((means - ends[0]) / (ends[1] - ends[0])), s=42, edgecolors="white", linewidths=0.9,
+        depth, sizes, c=filled.to_rgba(means), s=42, edgecolors="white", linewidths=0.9,
         zorder=3, gid="cells",
     )  # fmt: skip
     axes.set_xscale("log")

@@ -90,7 +90,7 @@ def _verdict(depth: Difference | None, cells: float | None) -> str:
     if by_depth >= WORTH_BITS:
         return "Sequence deeper" + (", probably" if is_open else "")
     if is_open:
-        return "Depth: undecided"
+        return "Undecided: measure more noise levels or seeds"
     return "Deep enough: " + (
         "only another model could add" if cells is not None else "more cells or another model could add"
     )
@@ -126,7 +126,7 @@ def _rivals_sentence(best: FittedCurve, fitted: Sequence[FittedCurve], content: 
     if len(fitted) < 2 or not (ahead or level or untested):
         return ""
     said = {"more than that of": ahead, "not told apart from that of": level}
-    said["not compared, for want of shared seeds, with that of"] = untested
+    said["not tested, for want of seeds, against that of"] = untested
     parts = [f"{relation} {_listed(names)}" for relation, names in said.items() if names]
     return f"Its Imax is {'; '.join(parts)}."
 
