@@ -1,0 +1,23 @@
+"""Public data sets by name: fetched, checked, and made into one .h5ad of raw counts that a task reads as any other."""
+
+from nsl_assets.datasets.definition import DataSet
+from nsl_assets.datasets.download import DownloadError
+from nsl_assets.datasets.fetching import DATA_SETS, Place, State, data_set, fetch, options_of, place
+from nsl_assets.datasets.paper_grid import PaperGrid, paper_grid
+from nsl_assets.datasets.progress import Advance, Report
+
+__all__ = [
+    "DATA_SETS",
+    "Advance",
+    "DataSet",
+    "DownloadError",
+    "PaperGrid",
+    "Place",
+    "Report",
+    "State",
+    "data_set",
+    "fetch",
+    "options_of",
+    "paper_grid",
+    "place",
+]
