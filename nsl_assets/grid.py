@@ -25,7 +25,7 @@ from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_ha
 from nsl_assets.jobs import JobMaker, failure_text
 from nsl_assets.probing import EstimatorName
 from nsl_assets.study import GridCell, Machine, Study, definition_text
-from nsl_assets.tasks import Task, TaskSettings, open_task, write_auxiliary, write_data
+from nsl_assets.tasks import Task, TaskSettings, open_task, total_umi_factor, write_auxiliary, write_data
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
@@ -85,6 +85,7 @@ def prepare_data(study: Study, task: str, platform: Platform) -> Task:
             write_auxiliary(settings, folder)
     opened = stored_task(settings, artifacts)
     require_enough_cells(study, task, opened.n_train_pool)
+    _total_umi_factor(settings, platform.storage)  # an unusable column of totals is an error before anything trains
     return opened
 
 
@@ -152,6 +153,12 @@ def _truth_bits(settings: TaskSettings, level: float, storage: Path) -> float | 
     """True information of simulated counts about their auxiliary at this level, else None."""
     simulation = stored_task(settings, Artifacts(storage)).simulation
     return None if simulation is None else float(simulation.information_bits([level]).bits[0])
+
+
+@lru_cache(maxsize=64)
+def _total_umi_factor(settings: TaskSettings, storage: Path) -> float | None:
+    """UMIs over all genes for each UMI of the panel, over the probe cells; None where the task does not say."""
+    return total_umi_factor(settings, stored_task(settings, Artifacts(storage)))
 
 
 def stored_embeddings(
@@ -298,6 +305,8 @@ class Measuring:
         artifacts, digest = self.platform.artifacts, model.measurement[estimator]
         record = self._record(digest)
         estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
+        shared = record.get("leakage", {})  # not counted by versions that stored measurements before
+        total_factor = _total_umi_factor(self.study.tasks[cell.task], self.platform.storage)
         return MeasurementRow(
             study=self.name,
             task=cell.task,
@@ -322,6 +331,10 @@ class Measuring:
             n_validation_cells=fit.get("n_validation_cells"),
             gap_bits=estimate["diagnostics"].get("gap_bits"),
             truth_bits=depth["truth_bits"],
+            total_umis_per_cell=None if total_factor is None else depth["umis_per_cell"] * total_factor,
+            n_shared_cells=shared.get("n_shared_cells"),
+            n_shared_groups=shared.get("n_shared_groups"),
+            n_shared_partners=shared.get("n_shared_partners"),
             flags=estimate["flags"],
             diagnostics=estimate["diagnostics"],
             data_hash=hashes.data,

@@ -31,7 +31,24 @@ EXAMPLE: dict[str, Any] = {
             "layer": "counts",
             "auxiliary": "obsm:protein",
             "group": "donor",
-        }
+        },
+        "time": {
+            "kind": "h5ad",
+            "path": "my_embryos.h5ad",
+            "auxiliary": "obs:stage",
+            "auxiliary_kind": "ordered",
+            "stages": ["E8.5", "E9.0", "E9.5"],
+            "group": "embryo",
+        },
+        "clones": {
+            "kind": "clonal_pairs",
+            "path": "my_clones.h5ad",
+            "clone": "obs:clone",
+            "time": "obs:day",
+            "early": ["2", "4"],
+            "late": ["6"],
+        },
+        "neighbours": {"kind": "spatial_pairs", "path": "my_tissue.h5ad", "coordinates": "obsm:spatial"},
     },
     "models": {
         "random_projection": {"kind": "random_projection"},

@@ -16,7 +16,7 @@ from nsl_assets.noise import BinomialThinning
 from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
-from nsl_assets.tasks import TaskSettings
+from nsl_assets.tasks import PairedTask, SpatialPairs, TaskSettings
 
 LONGEST_NAME = 63
 NAME_PATTERN = re.compile(rf"^[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}$")
@@ -177,10 +177,21 @@ def _published(study: Study) -> dict[str, Any]:
             models[name] = _unless_set(model, input="raw", fixed_seed=42)
         elif isinstance(model, Pca):
             models[name] = _unless_set(model, centred=False)
+    tasks = {name: _published_task(task) for name, task in study.tasks.items()}
     probing = _unless_set(study.probing, headline="lmi")
     if probing.headline not in probing.estimators:
         probing = probing.model_copy(update={"estimators": (*probing.estimators, probing.headline)})
-    return {"models": models, "probing": probing, "laws": _unless_set(study.laws, protocol="published")}
+    laws = _unless_set(study.laws, protocol="published")
+    return {"tasks": tasks, "models": models, "probing": probing, "laws": laws}
+
+
+def _published_task(task: TaskSettings) -> TaskSettings:
+    """Paired cells as published; all other tasks are the same in both protocols."""
+    if isinstance(task, PairedTask):
+        task = _unless_set(task, paired_auxiliary="same_model", probe_overlap=True)
+    if isinstance(task, SpatialPairs):
+        task = _unless_set(task, spatial_neighbours="redrawn", n_neighbours=4)
+    return task
 
 
 def _unless_set(settings: SettingsT, **values: Any) -> SettingsT:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nsl_assets.errors import InputError
 from nsl_assets.tasks.h5ad import H5adFile, missing
 from nsl_assets.tasks.settings import H5adTask
+from nsl_assets.tasks.stages import stage_of_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,13 +82,14 @@ def is_categorical(table: pd.DataFrame, settings: H5adTask) -> bool:
     """Whether the table holds classes, by `auxiliary_kind` or the rule that its "auto" stands for."""
     from pandas.api import types
 
-    if settings.auxiliary_kind == "categorical" and table.shape[1] != 1:
+    is_asked_for = settings.auxiliary_kind in ("categorical", "ordered")
+    if is_asked_for and table.shape[1] != 1:
         raise InputError(
             f"{settings.auxiliary} has {table.shape[1]} columns: only one column can be categorical. "
             'Use auxiliary_kind = "continuous", or put the column into obs.'
         )
     if settings.auxiliary_kind != "auto" or settings.auxiliary.startswith("obsm:"):
-        return settings.auxiliary_kind == "categorical"
+        return is_asked_for
     column = table.iloc[:, 0]
     if types.is_integer_dtype(column.dtype):
         return bool(column.nunique() <= MOST_INTEGER_CLASSES)
@@ -104,6 +106,9 @@ def _categorical(column: pd.Series[Any], settings: H5adTask) -> Auxiliary:
             raise InputError(missing(f"class {label!r} in {settings.auxiliary} (unknown_labels)", label, labels))
     names = [label for label in labels if label not in settings.unknown_labels]
     _refuse_single_value(settings.auxiliary, names)
+    if settings.auxiliary_kind == "ordered":
+        stage_of = stage_of_labels(names, settings.stages, settings.auxiliary)
+        names = sorted(names, key=lambda name: stage_of[name])
     recoded = pd.Index(names).get_indexer(pd.Index(labels)).astype(np.int32)
     codes = np.append(recoded, np.int32(-1))[classes.cat.codes.to_numpy()]
     if len(names) == np.count_nonzero(codes >= 0):

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from nsl_assets.tasks.association import variance_explained
 from nsl_assets.tasks.auxiliary import Auxiliary
+from nsl_assets.tasks.base_settings import SplitSettings
 from nsl_assets.tasks.depth_summary import summarise_depth
-from nsl_assets.tasks.settings import H5adTask, SplitSettings
+from nsl_assets.tasks.settings import H5adTask
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
 
 FEWEST_PAIRS: Final = 50
@@ -35,7 +36,7 @@ class Finding:
     message: str
 
 
-def depth_findings(umis: npt.NDArray[Any], n_genes: int) -> Iterator[Finding]:
+def depth_findings(umis: npt.NDArray[Any], n_genes: int, *, is_total_known: bool = False) -> Iterator[Finding]:
     """UMIs per cell, empty cells, and whether the genes look like a selection."""
     depth = summarise_depth(umis)
     yield Finding("ok", "depth", str(depth))
@@ -43,10 +44,10 @@ def depth_findings(umis: npt.NDArray[Any], n_genes: int) -> Iterator[Finding]:
         level: Literal["note", "warning"] = "warning" if depth.empty_fraction > 0.01 else "note"
         message = f"{depth.empty_fraction:.2%} of the cells have no UMI at all; they are kept"
         yield Finding(level, "depth", message)
-    if n_genes < LIKELY_ALL_GENES:
+    if n_genes < LIKELY_ALL_GENES and not is_total_known:
         message = (
             f"only {n_genes:,} genes: if they are a panel or a selection, UMIs per cell count these genes "
-            "only, and advice in sequencing reads needs the total UMIs per cell"
+            "only, and advice in sequencing reads needs the total UMIs per cell (--total-umis)"
         )
         yield Finding("note", "depth", message)
 
@@ -58,7 +59,7 @@ def auxiliary_findings(auxiliary: Auxiliary, settings: H5adTask) -> Iterator[Fin
     if auxiliary.kind == "categorical":
         yield from _class_findings(auxiliary, settings, known)
     else:
-        columns = _some(auxiliary.names)
+        columns = some(auxiliary.names)
         message = f"{settings.auxiliary}: continuous, {len(auxiliary.names)} column(s): {columns}; {known}"
         yield Finding("ok", "auxiliary", message)
     if settings.auxiliary.startswith("obsm:X_"):
@@ -74,7 +75,7 @@ def _class_findings(auxiliary: Auxiliary, settings: H5adTask, known: str) -> Ite
     by_size = [f"{auxiliary.names[i]} {sizes[i]:,}" for i in np.argsort(-sizes, kind="stable")]
     message = (
         f"{settings.auxiliary}: {len(by_size)} classes, {known}, entropy {entropy_bits(sizes):.2f} bits "
-        f"(no model can exceed it): {_some(by_size)}"
+        f"(no model can exceed it): {some(by_size)}"
     )
     yield Finding("ok", "auxiliary", message)
     unknown = [name for name in auxiliary.names if _LIKELY_UNKNOWN.fullmatch(name)]
@@ -97,14 +98,13 @@ def _class_size_findings(auxiliary: Auxiliary, sizes: npt.NDArray[Any]) -> Itera
         yield Finding("warning", "auxiliary", message)
     elif (sizes == 1).any():
         alone = [auxiliary.names[i] for i in np.flatnonzero(sizes == 1)]
-        yield Finding("note", "auxiliary", f"{len(alone)} class(es) with a single cell: {_some(alone)}")
+        yield Finding("note", "auxiliary", f"{len(alone)} class(es) with a single cell: {some(alone)}")
 
 
 def split_findings(roles: npt.NDArray[np.int8], n_groups: int | None, settings: SplitSettings) -> Iterator[Finding]:
     """How many cells train, validate and probe, and whether groups kept that from what was asked."""
-    train, validation, probe = (int(np.count_nonzero(roles == role)) for role in (TRAIN, VALIDATION, PROBE))
-    whole = f", {n_groups:,} groups kept whole" if n_groups is not None else ""
-    yield Finding("ok", "split", f"{train:,} cells to train on, {validation:,} to validate, {probe:,} to probe{whole}")
+    yield split_sizes(roles, n_groups)
+    probe = int(np.count_nonzero(roles == PROBE))
     if abs(probe / roles.size - settings.probe_fraction) > 0.1:
         message = (
             f"the probe holds {probe / roles.size:.0%} of the cells, {settings.probe_fraction:.0%} were "
@@ -113,9 +113,17 @@ def split_findings(roles: npt.NDArray[np.int8], n_groups: int | None, settings: 
         yield Finding("warning", "split", message)
 
 
-def pair_findings(n_pairs: int) -> Iterator[Finding]:
-    """Whether enough probe cells have a known auxiliary. `n_pairs` counts them."""
-    found = f"{n_pairs:,} probe cells have a known auxiliary"
+def split_sizes(roles: npt.NDArray[np.int8], n_groups: int | None) -> Finding:
+    """How many cells train, validate and probe."""
+    train, validation, probe = (int(np.count_nonzero(roles == role)) for role in (TRAIN, VALIDATION, PROBE))
+    whole = f", {n_groups:,} groups kept whole" if n_groups is not None else ""
+    message = f"{train:,} cells to train on, {validation:,} to validate, {probe:,} to probe{whole}"
+    return Finding("ok", "split", message)
+
+
+def pair_findings(n_pairs: int, what: str = "probe cells have a known auxiliary") -> Iterator[Finding]:
+    """Whether there are enough pairs in the probe. `n_pairs` counts them, `what` follows the number."""
+    found = f"{n_pairs:,} {what}"
     if n_pairs < FEWEST_PAIRS:
         message = f"{found}; at least {FEWEST_PAIRS} are needed, {FEW_PAIRS} are advised. Raise probe_fraction"
         yield Finding("error", "pairs", message)
@@ -127,13 +135,18 @@ def pair_findings(n_pairs: int) -> Iterator[Finding]:
 
 
 def class_coverage_findings(auxiliary: Auxiliary, roles: npt.NDArray[np.int8]) -> Iterator[Finding]:
-    """Warns of classes that the probe does not hold: they are not measured."""
+    """Classes that the probe does not hold: they are not measured, and with a single one nothing can be."""
     if auxiliary.kind != "categorical":
         return
-    in_probe = set(auxiliary.values[roles == PROBE].tolist())
+    in_probe = set(auxiliary.values[auxiliary.is_observed & (roles == PROBE)].tolist())
+    if len(in_probe) == 1:
+        only = auxiliary.names[in_probe.pop()]
+        message = f"all probe cells are of class {only}: nothing can be measured. Choose other groups or split_seed"
+        yield Finding("error", "pairs", message)
+        return
     present = sorted(set(auxiliary.values[auxiliary.is_observed].tolist()) - in_probe)
     if present:
-        absent = _some([auxiliary.names[code] for code in present])
+        absent = some([auxiliary.names[code] for code in present])
         message = f"{len(present)} class(es) have no cell in the probe and are not measured: {absent}"
         yield Finding("warning", "pairs", message)
 
@@ -184,6 +197,7 @@ def entropy_bits(sizes: npt.NDArray[Any]) -> float:
     return float(-(p * np.log2(p)).sum())
 
 
-def _some(names: tuple[str, ...] | list[str], most: int = 8) -> str:
+def some(names: tuple[str, ...] | list[str], most: int = 8) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

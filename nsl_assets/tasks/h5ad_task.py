@@ -1,4 +1,4 @@
-"""The h5ad task: from a user's AnnData file to canonical counts, split and auxiliary signal."""
+"""What every task of an AnnData file reads from it: cells that take part, groups, counts, total UMIs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from nsl_assets.errors import InputError
 from nsl_assets.randomness import identity_keys, keyed_order
-from nsl_assets.tasks.auxiliary import Auxiliary, read_auxiliary
-from nsl_assets.tasks.h5ad import H5adFile, open_h5ad
-from nsl_assets.tasks.settings import H5adTask
+from nsl_assets.tasks.base_settings import FileTask
+from nsl_assets.tasks.h5ad import H5adFile
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from nsl_assets.tasks.matrix import Matrix
 
 
-def kept_cells(cell_names: npt.NDArray[Any], settings: H5adTask) -> npt.NDArray[np.bool_]:
+def kept_cells(cell_names: npt.NDArray[Any], settings: FileTask) -> npt.NDArray[np.bool_]:
     """Which cells of the file take part, (n_cells,): all, or `max_cells` chosen by identity."""
     kept = np.ones(cell_names.size, dtype=bool)
     if settings.max_cells is not None and settings.max_cells < cell_names.size:
@@ -73,7 +72,15 @@ def _holds_counts(file: H5adFile, layer: str | None) -> bool:
         return False
 
 
-def read_h5ad_auxiliary(settings: H5adTask) -> tuple[npt.NDArray[Any], Auxiliary]:
-    """Names of all cells of the file, (n_cells,), and their auxiliary."""
-    with open_h5ad(settings.path) as file:
-        return file.cell_names(), read_auxiliary(file, settings)
+def read_total_umis(file: H5adFile, column: str) -> npt.NDArray[np.float64]:
+    """UMIs of every cell over all genes, (n_cells,). Raises InputError, naming the cell, where one is unknown."""
+    import pandas as pd
+
+    values = pd.to_numeric(file.obs(column.partition(":")[2]), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if bad.size:
+        raise InputError(
+            f"{column} holds no number of UMIs for cell {file.cell_names()[bad[0]]} ({bad.size:,} such cell(s)): every"
+            " cell needs its total."
+        )
+    return values

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nsl_assets.settings import Settings
+from nsl_assets.tasks.base_settings import FileTask, SplitSettings
+from nsl_assets.tasks.pair_settings import ClonalPairs, SpatialPairs, text_of
+from nsl_assets.tasks.stages import require_order
 
 
-class SplitSettings(Settings):
-    """How cells are divided, before anything is fitted, into train pool, validation and probe."""
+class H5adTask(FileTask):
+    """Counts and an auxiliary signal of each cell, read from an AnnData file."""
 
-    probe_fraction: float = Field(0.3, gt=0, lt=1)
-    """Share of cells on which mutual information is measured; no model ever trains on them."""
-
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of cells for early stopping; the rest is the train pool."""
-
-    split_seed: int = Field(0, ge=0)
-    """Another seed gives another split of the same cells."""
-
-    @model_validator(mode="after")
-    def _leaves_cells_to_train(self) -> Self:
-        if self.probe_fraction + self.validation_fraction > 0.9:
-            raise ValueError(
-                f"probe_fraction {self.probe_fraction:g} and validation_fraction "
-                f"{self.validation_fraction:g} add up to more than 0.9: leave at least a tenth of the cells "
-                "to train on"
-            )
-        return self
-
-
-class H5adTask(SplitSettings):
-    """Counts and an auxiliary signal read from an AnnData file."""
+    AUXILIARY_FIELDS: ClassVar[tuple[str, ...]] = (
+        "auxiliary",
+        "auxiliary_kind",
+        "auxiliary_transform",
+        "unknown_labels",
+        "stages",
+    )
 
     kind: Literal["h5ad"] = "h5ad"
-
-    path: Path
-    """The .h5ad file."""
-
-    layer: str | None = None
-    """Where the raw integer counts are: a name in `layers`, or "raw" for `raw.X`; nothing for `X`."""
 
     auxiliary: str
     """What the embedding should know about: "obs:COLUMN" or "obsm:KEY". Models never see it.
@@ -50,9 +30,13 @@ class H5adTask(SplitSettings):
     A cell without a value (missing, NaN) still trains models; it is left out of the measurement.
     """
 
-    auxiliary_kind: Literal["auto", "categorical", "continuous"] = "auto"
+    auxiliary_kind: Literal["auto", "categorical", "continuous", "ordered"] = "auto"
     """Classes or numbers. "auto": text, categories, booleans and integers with at most 20 different values
-    are classes; other numbers, and everything in obsm, are continuous."""
+    are classes; other numbers, and everything in obsm, are continuous. "ordered": the classes of `stages`."""
+
+    stages: tuple[str, ...] = ()
+    """For "ordered": every stage, such as time points, earliest first. A number stands for the one label that holds it:
+    300 for "300_minutes". A label of the file that is no stage is an error, unless `unknown_labels` names it."""
 
     auxiliary_transform: Literal["auto", "none", "log1p"] = "auto"
     """For a continuous auxiliary. "auto": log(1 + x) where an obsm holds counts only (such as proteins), then
@@ -64,9 +48,6 @@ class H5adTask(SplitSettings):
     group: str | None = None
     """obs column whose cells stay together in the split, such as the donor or embryo."""
 
-    max_cells: int | None = Field(None, ge=100)
-    """Use at most this many cells, chosen by identity; nothing for all. For a first look at a large file."""
-
     @field_validator("auxiliary")
     @classmethod
     def _names_its_place(cls, value: str) -> str:
@@ -74,6 +55,28 @@ class H5adTask(SplitSettings):
         if place not in ("obs", "obsm") or not key:
             raise ValueError(f"{value!r} is not of the form obs:COLUMN or obsm:KEY, as in obs:cell_type")
         return value
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _as_text(cls, values: object) -> object:
+        return [text_of(value) for value in values] if isinstance(values, list | tuple) else values
+
+    @model_validator(mode="after")
+    def _stages_are_ordered(self) -> Self:
+        is_ordered = self.auxiliary_kind == "ordered"
+        if is_ordered != bool(self.stages):
+            raise ValueError('auxiliary_kind = "ordered" and stages = [...], earliest first, belong together')
+        if is_ordered and self.auxiliary.startswith("obsm:"):
+            raise ValueError(f"{self.auxiliary} may have many columns: stages are of one column, obs:COLUMN")
+        require_order(self.stages)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers; stages only where there are any, so that other tasks keep their identity."""
+        identity = super().identity()
+        if not self.stages:
+            del identity["stages"]
+        return identity
 
 
 class SimulatedCells(SplitSettings):
@@ -114,5 +117,5 @@ class SimulatedCells(SplitSettings):
     """Another seed gives other genes and other cells."""
 
 
-TaskSettings = Annotated[H5adTask | SimulatedCells, Field(discriminator="kind")]
+TaskSettings = Annotated[H5adTask | ClonalPairs | SpatialPairs | SimulatedCells, Field(discriminator="kind")]
 """Settings of any task, told apart by `kind`."""

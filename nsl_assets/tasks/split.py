@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nsl_assets.errors import InputError
 from nsl_assets.randomness import identity_keys, keyed_order
-from nsl_assets.tasks.settings import SplitSettings
+from nsl_assets.tasks.base_settings import SplitSettings
 
 TRAIN: Final = 0
 VALIDATION: Final = 1
@@ -38,6 +38,38 @@ def split_cells(
     if groups is None:
         return _by_cell(cell_names, settings)
     return _by_group(groups, settings)
+
+
+def split_around_probe(
+    groups: npt.NDArray[Any], candidates: npt.NDArray[np.bool_], settings: SplitSettings
+) -> npt.NDArray[np.int8]:
+    """Roles (n_cells,) where only some groups can be probed: `probe_fraction` is a share of those groups.
+
+    Parameters
+    ----------
+    groups
+        (n_cells,) names of groups that stay together.
+    candidates
+        (n_cells,) cells of groups that can be probed; cells of all others train or validate.
+
+    `validation_fraction` is a share of all cells. Raises InputError where no group is left to train and validate.
+    """
+    names = groups.astype(str)
+    probed = np.unique(names[candidates])
+    order = keyed_order(identity_keys(probed), "split probed groups", settings.split_seed)
+    probed = probed[order[: max(1, round(settings.probe_fraction * probed.size))]]
+    roles = np.where(np.isin(names, probed), PROBE, TRAIN).astype(np.int8)
+    rest, codes, sizes = np.unique(names[roles != PROBE], return_inverse=True, return_counts=True)
+    if rest.size < 2:
+        raise InputError(
+            f"{probed.size:,} of {probed.size + rest.size:,} groups are probed: train pool and validation need one"
+            " each. Lower probe_fraction."
+        )
+    waiting = keyed_order(identity_keys(rest), "split groups", settings.split_seed).tolist()
+    chosen = _fill(waiting, sizes, settings.validation_fraction * names.size, rest.size - 1)
+    is_validation = np.isin(codes.reshape(-1), list(chosen))
+    roles[roles != PROBE] = np.where(is_validation, VALIDATION, TRAIN)
+    return roles
 
 
 def _by_cell(cell_names: npt.NDArray[Any], settings: SplitSettings) -> npt.NDArray[np.int8]:

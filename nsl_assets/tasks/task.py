@@ -13,6 +13,7 @@ from nsl_assets.errors import InputError, StorageError
 from nsl_assets.randomness import identity_keys, keyed_order
 from nsl_assets.tasks.auxiliary import Auxiliary, load_auxiliary
 from nsl_assets.tasks.counts import CountRows, CountStore, open_counts
+from nsl_assets.tasks.pairing import Pairing, Pairs, Probed, load_pairing
 from nsl_assets.tasks.simulated import load_cell_model
 from nsl_assets.tasks.split import PROBE, ROLE_NAMES, TRAIN, VALIDATION
 from nsl_assets.tasks.truth import SimulationTruth
@@ -41,6 +42,10 @@ class Task:
         TRAIN, VALIDATION or PROBE, (n_cells,).
     simulation
         The known answer, for simulated cells.
+    pairing
+        Who is paired with whom, where the signal of a cell is another cell.
+    is_probed
+        (n_cells,) cells that are measured, where they are not those of the role PROBE: as published, all of them.
     """
 
     counts: CountStore
@@ -50,6 +55,8 @@ class Task:
     group: npt.NDArray[np.int32] | None
     role: npt.NDArray[np.int8]
     simulation: SimulationTruth | None = None
+    pairing: Pairing | None = None
+    is_probed: npt.NDArray[np.bool_] | None = None
 
     @property
     def n_train_pool(self) -> int:
@@ -76,7 +83,40 @@ class Task:
 
     def probe_rows(self) -> npt.NDArray[np.intp]:
         """Rows to measure on, ascending, whether or not their auxiliary is known."""
-        return np.flatnonzero(self.role == PROBE)
+        return np.flatnonzero(self.role == PROBE if self.is_probed is None else self.is_probed)
+
+    def pairs(self, seed: int, level: float) -> Pairs:
+        """The probed pairs of one seed at one noise level: cells to embed, and whose signal each should know.
+
+        Where cells are not paired: every probed cell whose auxiliary is known, with itself.
+        """
+        rows = self.probe_rows()
+        if self.pairing is None:
+            rows = rows[self.auxiliary.is_observed[rows]]
+            return Pairs(rows, rows)
+        assert self.group is not None
+        return self.pairing.draw(Probed(rows, self.cell_names[rows], self.group[rows]), seed=seed, level=level)
+
+    def pair_groups(self, pairs: Pairs) -> npt.NDArray[np.int32] | None:
+        """Codes (n_pairs,) of the groups that an estimator keeps on one side of every split; None for none.
+
+        One pair of each clone is as independent as pairs can be: such groups say nothing.
+        """
+        if self.group is None:
+            return None
+        groups = self.group[pairs.rows]
+        is_alone = self.pairing is not None and np.unique(groups).size == groups.size
+        return None if is_alone else groups
+
+    def signal(self, pairs: Pairs, embedding: npt.NDArray[np.float32]) -> Auxiliary:
+        """What the embedding of each pair's cell should know, (n_pairs,): its partner's part of the auxiliary.
+
+        `embedding` (n_probe_cells, n_dimensions) is the signal itself where the pairing says "same_model".
+        """
+        if self.pairing is None or self.pairing.auxiliary == "fixed":
+            return self.auxiliary.take(pairs.partners)
+        partners = embedding[np.searchsorted(self.probe_rows(), pairs.partners)].astype(np.float64)
+        return Auxiliary("continuous", partners, tuple(f"dimension {i + 1}" for i in range(partners.shape[1])))
 
     def cells(self, rows: npt.NDArray[np.intp], store: CountStore | None = None) -> CountRows:
         """Some cells as a model sees them, from `store` (their thinned counts) or as measured."""
@@ -91,6 +131,7 @@ def open_task(data_folder: Path, auxiliary_folder: Path) -> Task:
     cells = read_table(data_folder / CELLS)
     groups = cells.get("group")
     simulation = data_folder / SIMULATION
+    probed = cells.get("is_probed")
     return Task(
         counts=open_counts(data_folder / COUNTS),
         cell_names=cells["name"],
@@ -99,7 +140,16 @@ def open_task(data_folder: Path, auxiliary_folder: Path) -> Task:
         group=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int32),
         role=np.array([ROLE_NAMES.index(role) for role in cells["role"]], dtype=np.int8),
         simulation=SimulationTruth(load_cell_model(simulation)) if simulation.exists() else None,
+        pairing=_aligned_pairing(auxiliary_folder, cells["name"]),
+        is_probed=None if probed is None else probed == "yes",
     )
+
+
+def _aligned_pairing(folder: Path, cell_names: npt.NDArray[Any]) -> Pairing | None:
+    pairing = load_pairing(folder)
+    if pairing is not None and not np.array_equal(read_table(folder / CELLS)["name"], cell_names):
+        raise StorageError(f"{folder} pairs other cells: delete it and run again.")
+    return pairing
 
 
 def write_table(path: Path, **columns: npt.NDArray[Any]) -> None:

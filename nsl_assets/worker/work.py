@@ -16,7 +16,7 @@ from nsl_assets import models, probing
 from nsl_assets.errors import MeasurementError
 from nsl_assets.identity import ModelHashes
 from nsl_assets.randomness import integer_seed
-from nsl_assets.tasks import Auxiliary, CountRows, CountStore, Task, open_counts, open_task
+from nsl_assets.tasks import CountRows, CountStore, Leakage, Task, leakage, open_counts, open_task
 from nsl_assets.worker.order import WorkerOrder
 from nsl_resources.artifacts import Artifacts
 
@@ -105,22 +105,28 @@ class CellWork:
         if not missing:
             return
         embedding, facts = self._embedding(hashes, is_trained=is_trained)
-        probe = self.task.probe_rows()
-        observed = self.task.auxiliary.is_observed[probe]
+        pairs = self.task.pairs(self.order.cell.seed, self.order.cell.level)
         self.say(f"probing with {', '.join(missing)}")
         estimates = probing.estimate_all(
-            embedding[observed],
-            _restricted(self.task.auxiliary, probe[observed]),
+            embedding[np.searchsorted(self.task.probe_rows(), pairs.rows)],
+            self.task.signal(pairs, embedding),
             estimators=missing,
             settings=self.order.study.probing,
             seed=integer_seed("probe", self.order.cell.seed),
-            group=None if self.task.group is None else self.task.group[probe[observed]],
+            group=self.task.pair_groups(pairs),
         )
+        shared = leakage(self.task, pairs)
         for estimate in estimates:
-            self._store(estimate, hashes, facts)
+            self._store(estimate, hashes, facts, shared)
 
-    def _store(self, estimate: probing.Estimate, hashes: ModelHashes, facts: dict[str, Any]) -> None:
-        record = {"estimate": asdict(estimate), "depth": self.depth, "fit": facts, "versions": self.versions}
+    def _store(self, estimate: probing.Estimate, hashes: ModelHashes, facts: dict[str, Any], shared: Leakage) -> None:
+        record = {
+            "estimate": asdict(estimate),
+            "depth": self.depth,
+            "fit": facts,
+            "versions": self.versions,
+            "leakage": asdict(shared),
+        }
         lineage = {"embedding": hashes.embedding, "estimator": estimate.estimator}
         with self.artifacts.create("measurement", hashes.measurement[estimate.estimator], lineage) as folder:
             (folder / "measurement.json").write_text(json.dumps(record))
@@ -170,7 +176,3 @@ class CellWork:
         started = time.perf_counter()
         model.initialise(self.rows(np.empty(0, np.intp)), seed=self.order.cell.seed)
         return {"n_train_cells": 0, "stop_reason": "untrained", "seconds": time.perf_counter() - started}
-
-
-def _restricted(auxiliary: Auxiliary, rows: npt.NDArray[np.intp]) -> Auxiliary:
-    return Auxiliary(kind=auxiliary.kind, values=auxiliary.values[rows], names=auxiliary.names)

@@ -52,6 +52,12 @@ class MeasurementRow:
     truth_bits: Annotated[
         float | None, "Information in simulated counts; bounds mi_bits; NULL for real cells (bits)"
     ] = None
+    total_umis_per_cell: Annotated[
+        float | None, "The same depth over all genes, where the data are a panel and their totals known (UMIs per cell)"
+    ] = None
+    n_shared_cells: Annotated[int | None, "Probe cells that are in train pool or validation; 0 unless published"] = None
+    n_shared_groups: Annotated[int | None, "Groups of probe cells and partners that are there too; NULL: none"] = None
+    n_shared_partners: Annotated[int | None, "Partners of probe cells that are there too; NULL: not paired"] = None
     flags: Flags
     diagnostics: Annotated[JsonObject, "What else the estimator reports; its keys depend on the estimator"]
     data_hash: Annotated[str, "Artifact of counts and split, kind data"]

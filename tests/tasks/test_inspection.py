@@ -53,7 +53,7 @@ def test_all_errors_are_found_at_once(small_h5ad: Path) -> None:
         {},
         {"layer": "normalised"},
         {"layer": "none"},
-        {"group": "cell_type"},
+        {"group": "donor"},
         {"group": "none"},
         {"group": "sex"},
     ],
@@ -70,6 +70,11 @@ def test_an_error_is_found_exactly_where_the_task_cannot_be_written(
     except NslError:
         fails = True
     assert any(f.level == "error" for f in inspect(task)) is fails
+
+
+def test_a_probe_of_one_class_is_an_error(small_h5ad: Path) -> None:
+    errors = found(small_h5ad, "error", group="cell_type")
+    assert any("all probe cells are of class" in error for error in errors)
 
 
 def test_a_missing_file_is_a_finding(tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_empty_cells_are_counted(small_h5ad: Path) -> None:
 
 def test_a_huge_matrix_is_looked_at_in_parts(small_h5ad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nsl_assets.tasks.matrix._BLOCK_ENTRIES", 1000)
-    monkeypatch.setattr("nsl_assets.tasks.inspection.MOST_SCANNED_ENTRIES", 5000)
+    monkeypatch.setattr("nsl_assets.tasks.file_inspection.MOST_SCANNED_ENTRIES", 5000)
     assert "blocks are counts" in found(small_h5ad, "ok")[0]
 
 

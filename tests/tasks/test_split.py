@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsl_assets.errors import InputError
-from nsl_assets.tasks.settings import SplitSettings
+from nsl_assets.tasks.base_settings import SplitSettings
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION, split_cells
 
 SPLIT = SplitSettings()
