@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+from nsl_assets.cli.file_task import FileTaskOptions
 from nsl_assets.cli.output import show, show_json
-from nsl_assets.study import parse_settings
-from nsl_assets.tasks import H5adTask, inspect
+from nsl_assets.study import parse_task
+from nsl_assets.tasks import inspect
 
 MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
 
 
-def check_file(file: Path, auxiliary: str, layer: str | None, group: str | None, *, as_json: bool) -> int:
+def check_file(file: Path, auxiliary: str | None, task: FileTaskOptions, *, as_json: bool) -> int:
     """Print the findings; 1 where the file cannot be used, else 0."""
-    findings = inspect(parse_settings(H5adTask, {"path": file, "auxiliary": auxiliary, "layer": layer, "group": group}))
+    findings = inspect(parse_task(task.content(file, auxiliary)))
     can_run = all(finding.level != "error" for finding in findings)
     if as_json:
         listed = [{"level": f.level, "topic": f.topic, "message": f.message} for f in findings]

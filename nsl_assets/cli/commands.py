@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from nsl_assets.cli.derive import Request
+from nsl_assets.cli.file_task import TASKS, FileTaskOptions
 from nsl_assets.probing import NUMBERS_OF_PAIRS, EstimatorName, ProbingSettings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -38,7 +40,23 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--auxiliary", help="The hidden signal: obs:KEY (one column) or obsm:KEY (many columns)."),
         click.option("--layer", help="The layer of raw counts; default X."),
         click.option("--group", help="obs column whose groups stay together in the split: donor, embryo, clone."),
-    ]
+        click.option("--task", type=click.Choice(list(TASKS)),
+                     help="Kind of task.  [default: classes or numbers, by what the auxiliary holds]"),
+        click.option("--unknown", callback=_names, help="Classes or stages that mean 'not known': their cells train."),
+        click.option("--stages", callback=_names, help="time: all stages, the earliest first: 300,400,500."),
+        click.option("--clone", help="clonal: column of clones, obs:KEY."),
+        click.option("--time", help="clonal: column of time points, obs:KEY."),
+        click.option("--early", callback=_names, help="clonal: time points of the cell that is embedded: 2,4."),
+        click.option("--late", callback=_names, help="clonal: time points of its partner: 6."),
+        click.option("--coordinates", help="spatial: where cells are, obsm:KEY.  [default: obsm:spatial]"),
+        click.option("--section", help="spatial: column of sections or samples, obs:KEY."),
+        click.option("--neighbours", type=click.IntRange(1, 100),
+                     help="spatial: the partner is one of so many nearest cells.  [default: 5]"),
+        click.option("--paired-auxiliary", type=click.Choice(["fixed", "same_model"]),
+                     help="clonal, spatial: the partner at the measured depth, or its embedding at the same noise."),
+        click.option("--total-umis", help="For a panel: UMIs per cell over all genes, obs:KEY, or a factor."),
+        click.option("--probe-fraction", type=float, help="Share of cells (clonal: of clones) that is measured."),
+    ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
@@ -74,22 +92,34 @@ def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> R
                 f"{', '.join(given)} shape a study of a file (--h5ad): edit study '{study}' instead."
             )
         return None
-    if not options["auxiliary"]:
+    if not (options["auxiliary"] or options["task"]):
         raise click.UsageError("--h5ad needs --auxiliary obs:KEY or obsm:KEY: the signal that models never see.")
-    return Request(h5ad=h5ad, template=study, **options)
+    return Request(h5ad=h5ad, template=study, task=_task_options(options), **options)
+
+
+def _task_options(options: dict[str, Any]) -> FileTaskOptions:
+    """The options that describe the task, taken out of all options."""
+    return FileTaskOptions(**{field.name: options.pop(field.name) for field in fields(FileTaskOptions)})
 
 
 @nsl.command(context_settings=CONTEXT)
 @click.argument("file", type=click.Path(path_type=Path))
 @_file_options
 @_common
-def check(file: Path, auxiliary: str | None, layer: str | None, group: str | None, as_json: bool) -> None:
-    """Look at FILE before anything runs: one line a finding, exit 1 when it cannot run."""
+def check(file: Path, auxiliary: str | None, as_json: bool, **options: Any) -> None:
+    """Look at FILE before anything runs: one line a finding, exit 1 when it cannot run.
+
+    \b
+    nsl check pbmc.h5ad --auxiliary obsm:protein
+    nsl check worm.h5ad --task time --auxiliary obs:stage --stages 300,400,500 --group embryo
+    nsl check larry.h5ad --task clonal --clone obs:clone --time obs:day --early 2,4 --late 6
+    nsl check brain.h5ad --task spatial --coordinates obsm:spatial
+    """
     from nsl_assets.cli.check import check_file
 
-    if not auxiliary:
+    if not (auxiliary or options["task"]):
         raise click.UsageError("name the hidden signal: --auxiliary obs:KEY or obsm:KEY.")
-    raise SystemExit(check_file(file, auxiliary, layer, group, as_json=as_json))
+    raise SystemExit(check_file(file, auxiliary, _task_options(options), as_json=as_json))
 
 
 @nsl.command(context_settings=CONTEXT)

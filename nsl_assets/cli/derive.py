@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from nsl_assets.cli.file_task import FileTaskOptions
 from nsl_assets.errors import InputError, StudyError
 from nsl_assets.models import has_budget
 from nsl_assets.noise import geometric_levels
@@ -22,9 +23,8 @@ class Request:
     """What the user asks for on the command line. None: as in the template, or the default where there is none."""
 
     h5ad: Path
-    auxiliary: str
-    layer: str | None = None
-    group: str | None = None
+    auxiliary: str | None = None
+    task: FileTaskOptions = field(default_factory=FileTaskOptions)
     template: str | None = None
     """A study whose models, noise levels, number of sizes and seeds are taken over."""
     models: Sequence[str] | None = None
@@ -40,7 +40,7 @@ def study_name(request: Request) -> str:
     """The name of the derived study: the same file, signal and template resume the same study."""
     if request.name:
         return request.name
-    parts = [request.h5ad.stem, request.auxiliary.partition(":")[2], *filter(None, [request.template])]
+    parts = [request.h5ad.stem, request.task.signal(request.auxiliary), *filter(None, [request.template])]
     text = "_".join(parts)
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     name = name if name[:1].isalpha() else f"study_{name}"
@@ -49,7 +49,7 @@ def study_name(request: Request) -> str:
 
 def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
     """Name and content of the study. InputError with every problem of the file, StudyError for a wrong option."""
-    name, task = study_name(request), _task(request)
+    name, task = study_name(request), request.task.content(request.h5ad, request.auxiliary)
     template = _template(project.study(request.template)) if request.template else PLAIN
     models = _models(request, template["models"])
     asked = {
@@ -64,9 +64,9 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
             " one of them with --models, or leave --budget out."
         )
     content = {
-        "description": f"{request.h5ad.name}, about {request.auxiliary}",
+        "description": f"{request.h5ad.name}, about {request.auxiliary or request.task.signal(None)}",
         **template,
-        **{field: value for field, value in asked.items() if value is not None},
+        **{name: value for name, value in asked.items() if value is not None},
         "tasks": {"cells": task},
     }
     # Options first, they cost nothing; then the file, all of its problems at once.
@@ -111,12 +111,6 @@ PLAIN: Final[Mapping[str, Any]] = {
     "noise": _noise(6),
 }
 """What a study of a file is without a template."""
-
-
-def _task(request: Request) -> dict[str, str]:
-    path = str(request.h5ad.expanduser().resolve())
-    given = {"path": path, "auxiliary": request.auxiliary, "layer": request.layer, "group": request.group}
-    return {"kind": "h5ad", **{key: value for key, value in given.items() if value is not None}}
 
 
 def sizes(n_pool: int, n_sizes: int, smallest: int = SMALLEST_SIZE) -> list[int]:

@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomlkit
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from nsl_assets.errors import StudyError
 from nsl_assets.study.rendering import render_study
 from nsl_assets.study.types import Project, SettingsT, Study
+from nsl_assets.tasks import TaskSettings
 from nsl_resources.artifacts import atomic_write_text
 
 PROJECT_FILE = "dagster_project.toml"
@@ -76,6 +77,13 @@ def parse_settings(kind: type[SettingsT], content: Mapping[str, Any]) -> Setting
         return kind.model_validate(content)
     except ValidationError as error:
         raise StudyError(explain(error, {})) from None
+
+
+def parse_task(content: Mapping[str, Any]) -> TaskSettings:
+    """Type the settings of a task of the kind that it names; the error of a mistake is that of `parse_settings`."""
+    kinds = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(TaskSettings)[0])}
+    task: TaskSettings = parse_settings(kinds[content["kind"]], content)
+    return task
 
 
 def save_study(name: str, content: Mapping[str, Any], storage: Path, *, header: str = "") -> Path:
