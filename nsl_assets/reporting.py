@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nsl_assets import laws, report
+from nsl_assets.advising import advise_tasks
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
 from nsl_assets.curves import read_curves
 from nsl_assets.errors import InputError
 from nsl_assets.laws import FittedCurve, JointSettings, LawSettings, MeasuredCurve, TableColumns, largest_curves
+from nsl_assets.planning import Advice, PlanningSettings
 from nsl_assets.report import ReportContent
 from nsl_assets.study import Study
 from nsl_assets.study_records import leakage_records, provenance, training_records
@@ -149,6 +151,7 @@ def study_content(results: Results, name: str, study: Study, bias: StudyBias | N
         training=training_records(results, name, study),
         leakage=leakage_records(results, study),
         provenance=provenance(results, name, study),
+        advice=_advice(headline, study.laws, study.planning),
         **_fitted(headline, study.laws),
     )
 
@@ -166,16 +169,47 @@ def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> R
     notes = [f"{name}: {note}." for name, one in named for note in one.notes]
     if not measured:
         raise InputError("\n".join([f"{path}: no curve can be read.", *problems]))
-    headline = measured[0].estimator
+    headline = [one for one in measured if one.estimator == measured[0].estimator]
     return ReportContent(
         title=path.name,
         kind="table",
-        headline=headline,
+        headline=measured[0].estimator,
         protocol=settings.protocol,
         estimators=largest_curves(measured),
         calibration_note=NOT_CALIBRATED,
         notes=[*problems, *notes],
-        **_fitted([one for one in measured if one.estimator == headline], settings),
+        advice=_advice([one for one in headline if one.n_cells is not None], settings, PlanningSettings()),
+        **_fitted(headline, settings),
+    )
+
+
+def _advice(
+    curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings
+) -> list[report.Advice]:
+    """Every answer of the planner; a task whose settings contradict its measurements says so instead."""
+    answers = []
+    for of_task in advise_tasks(curves, settings, planning):
+        if of_task.problem:
+            answers.append(report.Advice(of_task.task, "", None, "planning", of_task.problem, is_refused=True))
+        answers += [_answer(of_task.task, one) for one in of_task.advice]
+    return answers
+
+
+def _answer(task: str, advice: Advice) -> report.Advice:
+    numbers = {}
+    if advice.estimates:
+        first = advice.estimates[0]
+        numbers = {"value": first.value, "low": first.low, "high": first.high}
+    return report.Advice(
+        task=task,
+        model=advice.model,
+        n_cells=int(advice.n_cells),
+        question=advice.question,
+        sentence=advice.sentence,
+        is_refused=advice.is_refused,
+        flags=advice.flags,
+        unit=advice.estimates[0].unit if advice.estimates else "",
+        **numbers,
     )
 
 
