@@ -424,3 +424,51 @@ def sql(query: str, as_json: bool) -> None:
     from nsl_assets.cli.sql import run_sql
 
     run_sql(query, as_json=as_json)
+
+
+@nsl.group(context_settings=CONTEXT)
+def data() -> None:
+    """Public data sets by name: list them, fetch one as an .h5ad file, say where it is."""
+
+
+_DATA_CONTEXT = {**CONTEXT, "ignore_unknown_options": True}
+_data_options = click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--OPTION VALUE]...")
+
+
+@data.command("list", context_settings=CONTEXT)
+@_common
+def list_data(as_json: bool) -> None:
+    """List the public data sets: what they are, their licence, and what is left to fetch."""
+    from nsl_assets.cli.data import list_data_sets
+
+    list_data_sets(as_json=as_json)
+
+
+@data.command("fetch", context_settings=_DATA_CONTEXT)
+@click.argument("name")
+@_data_options
+@_common
+def fetch_data(name: str, options: tuple[str, ...], as_json: bool) -> None:
+    """Download data set NAME, check it, make its .h5ad file, and print where that is.
+
+    An interrupted download is gone on with. Files that were put into the folder by hand are checked and used.
+
+    \b
+    nsl data fetch larry
+    nsl data fetch larry --inversion truncated
+    nsl data fetch embryo --max-cells 1000000
+    """
+    from nsl_assets.cli.data import fetch_data_set
+
+    fetch_data_set(name, options, as_json=as_json)
+
+
+@data.command("where", context_settings=_DATA_CONTEXT)
+@click.argument("name")
+@_data_options
+@_common
+def where_data(name: str, options: tuple[str, ...], as_json: bool) -> None:
+    """Print where the .h5ad file of data set NAME is. Exit 1 where it is not there yet."""
+    from nsl_assets.cli.data import show_place
+
+    raise SystemExit(show_place(name, options, as_json=as_json))
