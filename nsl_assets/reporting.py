@@ -127,9 +127,9 @@ def write_table_report(path: Path, columns: TableColumns, settings: LawSettings,
 
 def _written(content: ReportContent, folder: Path, table: str, warning: str = "") -> WrittenReport:
     files = []
-    for name, file in report.report_files(content):
+    for name, make in report.report_files(content).items():
         files.append(folder / name)
-        atomic_write_bytes(files[-1], file)
+        atomic_write_bytes(files[-1], make())
     return WrittenReport(folder, table, tuple(files), warning)
 
 
@@ -183,9 +183,7 @@ def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> R
     )
 
 
-def _advice(
-    curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings
-) -> list[report.Advice]:
+def _advice(curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings) -> list[report.Advice]:
     """Every answer of the planner; a task whose settings contradict its measurements says so instead."""
     answers = []
     for of_task in advise_tasks(curves, settings, planning):

@@ -71,7 +71,7 @@ def plain(text: str) -> str:
 def write_title(axes: "Axes", title: str) -> None:
     """The title above the axes, wrapped to the width of the figure."""
     wrapped = "\n".join(textwrap.wrap(title, TITLE_CHARACTERS)[:3])
-    axes.set_title(plain(wrapped), fontsize=TITLE_POINTS, fontweight="bold", loc="left")
+    axes.set_title(plain(wrapped), fontsize=TITLE_POINTS, loc="left")
 
 
 def write_key(figure: "Figure", axes: "Axes", n_columns: int = 3, title: str | None = None) -> None:

@@ -6,8 +6,9 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import resources
 from itertools import count
 from typing import Any, Final
@@ -36,22 +37,24 @@ class Picker:
     names: Sequence[str]
 
 
-def report_files(content: ReportContent) -> Iterator[tuple[str, bytes]]:
-    """The page and all that lies beside it, as pairs of relative path and content; the page comes last.
+def report_files(content: ReportContent) -> dict[str, Callable[[], bytes]]:
+    """The page and all that lies beside it: what makes each file, by relative path.
 
     The same content gives the same bytes.
     """
     sections = sections_of(content)
-    svgs: dict[str, bytes] = {}
-    for figure in _figures(sections):
-        svgs[figure.name] = figure.svg()
-        yield f"figures/{figure.name}.svg", svgs[figure.name]
-        yield f"figures/{figure.name}.pdf", figure.pdf()
+    figures = {figure.name: figure for figure in _figures(sections)}
+    svg = cache(lambda name: figures[name].svg())
+    files: dict[str, Callable[[], bytes]] = {}
+    for name, figure in figures.items():
+        files[f"figures/{name}.svg"] = partial(svg, name)
+        files[f"figures/{name}.pdf"] = figure.pdf
         if figure.records:
-            yield f"data/{figure.name}.csv", csv_of(figure.records)
+            files[f"data/{name}.csv"] = partial(csv_of, figure.records)
     for table in _tables(sections):
-        yield f"data/{table.name}.csv", csv_of(table.records)
-    yield PAGE_NAME, _page(content, sections, svgs).encode()
+        files[f"data/{table.name}.csv"] = partial(csv_of, table.records)
+    files[PAGE_NAME] = lambda: _page(content, sections, {name: svg(name) for name in figures}).encode()
+    return files
 
 
 def sections_of(content: ReportContent) -> list[Section]:
