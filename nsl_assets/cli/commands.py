@@ -472,3 +472,15 @@ def where_data(name: str, options: tuple[str, ...], as_json: bool) -> None:
     from nsl_assets.cli.data import show_place
 
     raise SystemExit(show_place(name, options, as_json=as_json))
+
+
+@data.command("study", context_settings=CONTEXT)
+@click.argument("name")
+@click.option("--protocol", type=click.Choice(["corrected", "published"]), default="corrected", show_default=True,
+              help="As science has it, or as the paper did.")  # fmt: skip
+@_common
+def study_data(name: str, protocol: Any, as_json: bool) -> None:
+    """Write the paper's study of data set NAME: ten sizes, ten noise levels, four models, three seeds."""
+    from nsl_assets.cli.paper_study import write_paper_study
+
+    write_paper_study(name, protocol, as_json=as_json)

@@ -12,8 +12,10 @@ import pytest
 
 from nsl_assets.cli import main
 from nsl_assets.cli.data_progress import DataProgress
+from nsl_assets.cli.paper_study import paper_study
 from nsl_assets.datasets import Advance
 from nsl_assets.randomness import generator
+from nsl_assets.study import load_project, parse_project
 
 Nsl = Callable[..., tuple[int, str, str]]
 
@@ -154,3 +156,32 @@ def test_progress_says_amounts_and_time_left_counting_only_what_came_in_this_run
         "f.gz: 50.0 of 100.0 MB (50 %)",
         "f.gz: 80.0 of 100.0 MB (80 %), about 20 s left",
     ]
+
+
+PUBLISHED_LARGEST = {"embryo": 10_000_000, "pbmc_citeseq": 100_000, "larry": 100_000, "merfish": 60_000}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_LARGEST)
+def test_the_study_of_the_paper_is_valid_and_has_the_published_grid(name: str, tmp_path: Path):
+    study = parse_project({"studies": {"paper": paper_study(name, tmp_path / "a.h5ad")}}).study("paper")
+    assert (study.sizes[0], study.sizes[-1], len(study.sizes)) == (100, PUBLISHED_LARGEST[name], 10)
+    assert (study.levels[0], len(study.levels), study.n_seeds) == (1.0, 10, 3)
+    assert sorted(study.models) == ["geneformer", "pca", "random_projection", "scvi"]
+    assert {model.kind for model in study.models.values()} == set(study.models)
+
+
+def test_study_writes_a_file_that_the_project_reads_and_says_what_to_fetch(nsl: Nsl, storage: Path):
+    code, out, err = nsl("data", "study", "larry")
+    assert code == 0
+    assert "nsl plan paper_larry" in out
+    assert "nsl data fetch larry" in err
+    task = load_project().study("paper_larry").tasks["clone"]
+    assert task.path == storage / "data" / "larry" / "larry.h5ad"
+    assert nsl("data", "study", "larry")[0] == 0
+
+
+def test_the_published_study_of_larry_reads_truncated_counts(nsl: Nsl, storage: Path):
+    assert nsl("data", "study", "larry", "--protocol", "published")[0] == 0
+    study = load_project().study("paper_larry_published")
+    assert study.protocol == "published"
+    assert study.tasks["clone"].path.name == "larry-inversion=truncated.h5ad"
