@@ -1,18 +1,40 @@
-"""What the planner answers, as it was asked."""
+"""What the planner answers, refusals included."""
 
-from nsl_assets.report.blocks import PageTable, Row, Section, number_cell, text_cell
+from typing import Final
+
+from nsl_assets.report.blocks import Cell, PageTable, Row, Section, number_cell, text_cell
 from nsl_assets.report.content import Advice, ReportContent
-from nsl_assets.report.numbers import count_text, depth_text
+from nsl_assets.report.numbers import count_text, depth_text, signed_bits_text, with_interval
+from nsl_assets.report.selection import tasks_of
+
+QUESTIONS: Final = {
+    "planning": "Can it be planned?",
+    "target_depth": "How deep?",
+    "headroom": "What is left to gain?",
+    "budget": "What does the budget buy?",
+    "cheapest": "What is cheapest?",
+    "frontier": "And for other money?",
+    "what_pays": "What pays most?",
+}
+"""The planner's questions in words, in the order in which they are answered; first, that of the settings."""
+NOTE: Final = "Numbers in brackets: intervals. What the data cannot answer is refused, with what to measure instead."
 
 
 def advice_section(content: ReportContent) -> Section | None:
-    """The answers as a table, refusals included; None where nothing was asked."""
+    """The answers as a table, by task and question; None where nothing was asked."""
     if not content.advice:
         return None
-    rows = [_row(one) for one in content.advice]
-    columns = ("task", "model", "cells", "question", "value", "answer", "flags")
-    table = PageTable("advice", "Answers of the planner", columns, rows, [vars(one) for one in content.advice])
-    return Section("advice", "What to do", [table])
+    tasks, questions = tasks_of(content), list(QUESTIONS)
+    ordered = sorted(content.advice, key=lambda one: (tasks.index(one.task), questions.index(one.question)))
+    table = PageTable(
+        name="advice",
+        title="How deep, how many cells, which model",
+        columns=("task", "model", "cells", "question", "number", "answer"),
+        rows=[_row(one) for one in ordered],
+        records=[vars(one) for one in ordered],
+        note=NOTE,
+    )
+    return Section("advice", "Advice", [table])
 
 
 def _row(one: Advice) -> Row:
@@ -20,14 +42,15 @@ def _row(one: Advice) -> Row:
         text_cell(one.task),
         text_cell(one.model),
         number_cell(one.n_cells, count_text),
-        text_cell(one.question),
-        number_cell(one.value, lambda value: f"{_with_ends(one, value)} {one.unit}".strip()),
-        text_cell(f"No answer: {one.sentence}" if one.is_refused else one.sentence),
-        text_cell(", ".join(one.flags) or "–"),
+        Cell(QUESTIONS[one.question], list(QUESTIONS).index(one.question)),
+        number_cell(one.value, lambda value: _with_interval(one, value)),
+        text_cell(f"No answer. {one.sentence}" if one.is_refused else one.sentence),
     )
     return Row(cells, one.task, one.model)
 
 
-def _with_ends(one: Advice, value: float) -> str:
-    ends = [depth_text(end) for end in (one.low, one.high) if end is not None]
-    return f"{depth_text(value)} ({'–'.join(ends)})" if len(ends) == 2 else depth_text(value)
+def _with_interval(one: Advice, value: float) -> str:
+    write = signed_bits_text if one.unit == "bits" else depth_text
+    if one.low is None or one.high is None:
+        return f"{write(value)} {one.unit}"
+    return with_interval(value, one.low, one.high, write, one.unit)

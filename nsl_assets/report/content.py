@@ -26,6 +26,7 @@ class Advice:
     model: str
     n_cells: int | None
     question: str
+    """Which one: one of the planner's, or `planning` where its settings contradict the measurements."""
     sentence: str
     """The answer in words; why there is none where it is refused."""
     is_refused: bool = False
