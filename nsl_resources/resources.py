@@ -9,8 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import Dispatcher, LocalPool
-from nsl_resources.gpu import Ledger, node_probe
+from nsl_resources.dispatch import DISPATCHERS, Dispatcher, DispatcherChoice, NodeBudget
 from nsl_resources.results import Results
 
 
@@ -31,14 +30,30 @@ class StorageResource(dg.ConfigurableResource[Artifacts]):
 
 
 class WorkersResource(dg.ConfigurableResource[Dispatcher]):
-    """Worker processes on this host, admitted by memory, cores and GPU memory across all Dagster runs of the host."""
+    """Worker processes, admitted by memory, cores and GPU memory across all Dagster runs of a node."""
 
-    memory_mib: int | None = Field(default=None, description="MiB for all workers together; empty: 80 % of the host.")
-    cores: int | None = Field(default=None, description="Cores for all workers together; empty: all.")
+    dispatcher_name: str = Field(default="local", description=f"Where workers run: {', '.join(DISPATCHERS)}.")
+    storage: str = Field(default="", description="The storage folder, which all nodes of a cluster must see.")
+    memory_mib: int | None = Field(default=None, description="MiB for all workers of a node; empty: 80 % of it.")
+    cores: int | None = Field(default=None, description="Cores for all workers of a node; empty: all.")
     use_gpus: bool = Field(
         default=True, description="Whether workers get GPUs, of those that CUDA_VISIBLE_DEVICES shows this process."
     )
+    max_workers: int | None = Field(default=None, description="The most workers at a time; empty: what fits.")
+    node_gpu_memory_mib: int | None = Field(
+        default=None, description="MiB of one GPU of a Ray cluster, so that workers share GPUs; empty: they do not."
+    )
+    ray_address: str = Field(default="auto", description="HOST:PORT of the head of a Ray cluster, auto or local.")
+    slurm_options: list[str] = Field(default=[], description="Further options of sbatch.")
 
     def dispatcher(self) -> Dispatcher:
-        """A local pool inside the budget."""
-        return LocalPool(Ledger(node_probe(self.memory_mib, self.cores, self.use_gpus)))
+        """The dispatcher that is named, inside the budget."""
+        choice = DispatcherChoice(
+            self.dispatcher_name,
+            NodeBudget(self.memory_mib, self.cores, self.use_gpus),
+            self.max_workers,
+            self.node_gpu_memory_mib,
+            self.ray_address,
+            tuple(self.slurm_options),
+        )
+        return choice.make(Path(self.storage))

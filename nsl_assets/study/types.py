@@ -17,6 +17,7 @@ from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
 from nsl_assets.tasks import PairedTask, SpatialPairs, TaskSettings
+from nsl_resources.dispatch import DispatcherChoice, DispatcherName, NodeBudget
 
 LONGEST_NAME = 63
 NAME_PATTERN = re.compile(rf"^[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}$")
@@ -25,12 +26,17 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 class Machine(Settings):
-    """What this machine may spend on workers. Empty fields are read off the machine."""
+    """Where workers run, and what they may spend there. Empty fields are read off the machine."""
 
+    dispatcher: DispatcherName = "local"
+    """Where workers run: `local` (this machine), `ray` (docs/dispatch-ray.md) or `slurm` (docs/dispatch-slurm.md)."""
     memory_mib: int | None = Field(default=None, gt=0)
-    """Memory that all workers together may use, MiB. Default: 80 % of what the machine (or its cgroup) has."""
+    """Memory that all workers together may use on this machine, or on each node of a cluster, MiB. Default: 80 % of
+    what it (or its cgroup) has."""
     cores: int | None = Field(default=None, gt=0)
-    """Cores that all workers together may use. Default: all that this process may run on."""
+    """Cores that all workers together may use on this machine, or on each node. Default: all that it has."""
+    max_workers: int | None = Field(default=None, gt=0)
+    """The most workers at a time (with Slurm: of each array). Default: as many as memory and cores allow."""
     worker_threads: int = Field(default=1, ge=1)
     """Threads of one worker. Fixed and recorded, so that the same study gives the same numbers."""
     device: Literal["auto", "cpu"] = "auto"
@@ -41,6 +47,24 @@ class Machine(Settings):
     """A worker that runs longer is stopped and its cell reported as failed, seconds."""
     chunk_entries: int = Field(default=262_144, ge=1_024)
     """Nonzero counts per zarr chunk. It changes speed and file sizes, never a number."""
+    ray_address: str = "auto"
+    """HOST:PORT of the head of a Ray cluster; `auto`: that of this machine or of RAY_ADDRESS; `local`: one that is
+    started here for the run."""
+    node_gpu_memory_mib: int | None = Field(default=None, gt=0)
+    """Memory of one GPU of the Ray cluster, MiB: workers then share GPUs. Default: a worker has its GPU for itself."""
+    slurm_options: tuple[str, ...] = ()
+    """Further options of `sbatch`, such as "--partition=gpu" or "--account=lab"."""
+
+    def dispatcher_choice(self) -> DispatcherChoice:
+        """The dispatcher that these settings name."""
+        return DispatcherChoice(
+            self.dispatcher,
+            NodeBudget(self.memory_mib, self.cores, self.device == "auto"),
+            self.max_workers,
+            self.node_gpu_memory_mib,
+            self.ray_address,
+            self.slurm_options,
+        )
 
 
 class Study(Settings):

@@ -1,8 +1,9 @@
-"""Where workers run: isolated processes, admitted by memory, watched to their end. Today a pool on this host.
+"""Where workers run: isolated processes, admitted by memory, watched to their end.
 
-Another place to run them (Ray, Slurm) is another `Dispatcher`.
+`LocalPool` runs them on this host, `Ray` on a Ray cluster, `Slurm` on a Slurm cluster. Each is a `Dispatcher`.
 """
 
+from nsl_resources.dispatch.choice import DISPATCHERS, DispatcherChoice, DispatcherName
 from nsl_resources.dispatch.jobs import (
     OUT_OF_MEMORY_EXIT_CODE,
     Dispatcher,
@@ -11,15 +12,25 @@ from nsl_resources.dispatch.jobs import (
 )
 from nsl_resources.dispatch.local import LocalPool
 from nsl_resources.dispatch.messages import Failure, Log, Message, Report
+from nsl_resources.dispatch.node import NodeBudget
+from nsl_resources.dispatch.ray_cluster import Ray
+from nsl_resources.dispatch.slurm import Pace, Slurm
 
 __all__ = [
+    "DISPATCHERS",
     "OUT_OF_MEMORY_EXIT_CODE",
     "Dispatcher",
+    "DispatcherChoice",
+    "DispatcherName",
     "Failure",
     "LocalPool",
     "Log",
     "Message",
+    "NodeBudget",
+    "Pace",
+    "Ray",
     "Report",
+    "Slurm",
     "WorkerJob",
     "WorkerResult",
 ]

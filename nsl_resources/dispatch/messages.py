@@ -87,6 +87,20 @@ class MessageFile:
                 yield message
 
 
+def as_line(message: Message) -> str:
+    """A message as Dagster Pipes writes it; `parse` reads it."""
+    parameters: dict[str, Any]
+    match message:
+        case Log(level, text):
+            method, parameters = "log", {"level": level, "message": text}
+        case Report(payload):
+            method, parameters = "report_custom_message", {"payload": payload}
+        case Failure(error, text, traceback):
+            stack = [traceback.removesuffix(text)]
+            method, parameters = "closed", {"exception": {"name": error, "message": text, "stack": stack}}
+    return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": parameters})
+
+
 def parse(line: bytes) -> Message | None:
     """One message; None for those that only open and close the channel."""
     try:
