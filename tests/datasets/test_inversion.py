@@ -1,5 +1,8 @@
 """Normalised counts become the very counts that they were made from, or the cell is named."""
 
+from pathlib import Path
+
+import anndata
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -63,3 +66,9 @@ def test_the_published_truncation_loses_counts_and_never_adds_any():
     assert np.all(cut <= counts)
     assert np.count_nonzero(cut < counts) > 0
     assert np.all(counts - cut <= 1)
+
+
+def test_real_counts_of_this_data_set_come_back_exactly(shared_data: Path):
+    counts = anndata.read_h5ad(shared_data / "clonal_larry781.h5ad").X[:200].toarray()
+    inverted = rounded(normalised(counts, 6), tolerance=0.1)
+    np.testing.assert_array_equal(inverted.counts.toarray(), counts)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from nsl_assets.datasets import DATA_SETS, fetch, options_of, place
+from nsl_assets.datasets import DATA_SETS, DataSet, DownloadError, fetch, options_of, place
 from nsl_assets.datasets.progress import silent
 from nsl_assets.errors import InputError
 from nsl_assets.randomness import generator
@@ -404,3 +405,66 @@ def test_a_source_that_was_replaced_by_another_version_is_noticed(larry):
     write_mtx_gz(data / "larry" / "stateFate_inVitro_normed_counts.mtx.gz", counts + 1)
     with pytest.raises(InputError, match=r"normed_counts.mtx.gz has the SHA-256 .* noted in"):
         load("larry", data, inversion="truncated")
+
+
+def on_server(server, data: Path, **behaviour) -> DataSet:
+    """LARRY with its four files on a server instead of in the folder."""
+    folder = data / "larry"
+    for path in folder.glob("*.gz"):
+        server.serve(path.name, path.read_bytes(), **behaviour)
+        path.unlink()
+    files = tuple(replace(one, addresses=(server.address(one.name),)) for one in DATA_SETS["larry"].files)
+    return replace(DATA_SETS["larry"], files=files, n_cells=None, n_genes=None)
+
+
+def test_a_data_set_is_downloaded_over_a_breaking_connection_and_made(larry, server):
+    data, counts = larry
+    one = on_server(server, data)
+    for page in server.pages.values():
+        page.cuts.extend([200, 100])
+    path = fetch(one, one.options(), data, silent)
+    np.testing.assert_array_equal(anndata.read_h5ad(path).X.toarray(), counts)
+    assert (one.files[0].name, "bytes=300-") in server.requests
+    server.requests.clear()
+    fetch(one, one.options(), data, silent)
+    assert server.requests == []
+
+
+def test_what_is_missing_is_said_once_for_all_files_and_the_rest_is_kept(larry, server):
+    data, _ = larry
+    one = on_server(server, data)
+    genes, clones = (one.files[i].name for i in (1, 2))
+    kept = {name: server.pages.pop(name) for name in (genes, clones)}
+    with pytest.raises(DownloadError, match=rf"(?s)2 of 4 file.*{genes}.*{clones}.*into {data / 'larry'}"):
+        fetch(one, one.options(), data, silent)
+    server.pages.update(kept)
+    server.requests.clear()
+    fetch(one, one.options(), data, silent)
+    assert sorted(path for path, _ in server.requests) == sorted([genes, clones])
+
+
+def _fetch(one: DataSet, data: Path) -> None:
+    fetch(one, one.options(), data, silent)
+
+
+@pytest.mark.slow
+def test_two_processes_make_a_data_set_once(larry, server):
+    data, counts = larry
+    one = on_server(server, data)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_fetch, args=(one, data)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(server.requests) == 4
+    assert anndata.read_h5ad(data / "larry" / "larry.h5ad").X.sum() == counts.sum()
+
+
+def test_what_a_killed_process_left_is_removed(larry):
+    data, _ = larry
+    abandoned = data / "larry" / ".larry.h5ad.0a1b2c.tmp"
+    abandoned.write_bytes(b"half")
+    load("larry", data)
+    assert not abandoned.exists()
