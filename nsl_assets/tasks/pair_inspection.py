@@ -16,7 +16,7 @@ from nsl_assets.tasks.pairing import EARLY, LATE, Probed
 from nsl_assets.tasks.reference import require_enough
 from nsl_assets.tasks.split import TRAIN
 
-FARTHER = 1.25
+FARTHER = 1.1
 """Blocks that make partners farther by this factor are pointed out."""
 
 
@@ -73,7 +73,6 @@ class PairInspection(FileInspection[ClonalPairs | SpatialPairs]):
         among_probed = probed_neighbours(self.file, settings, plan)[probed]
         among_all = nearest_cells(places, sections, plan.names, settings.n_neighbours)[probed]
         distance, unhindered = (_median_distance(places, probed, rows) for rows in (among_probed, among_all))
-        lonely = [str(name) for name in plan.names[probed[~(among_probed >= 0).any(axis=1)]]]
         message = (
             f"{settings.coordinates}: {places.shape[1]} columns, {np.unique(sections.astype(str)).size} section(s),"
             f" {plan.n_groups:,} blocks; the partner is one of the {settings.n_neighbours} nearest of the block, at a"
@@ -83,8 +82,14 @@ class PairInspection(FileInspection[ClonalPairs | SpatialPairs]):
         if distance > FARTHER * unhindered:
             message = f"blocks make partners {distance / unhindered - 1:.0%} farther: fewer n_blocks have fewer borders"
             self.add([Finding("warning", "auxiliary", message)])
-        if lonely:
-            message = f"{len(lonely):,} probe cells are alone in their section and have no partner: {some(lonely)}"
+        n_candidates = np.count_nonzero(among_probed >= 0, axis=1)
+        short = plan.names[probed[n_candidates < settings.n_neighbours]]
+        if short.size:
+            message = (
+                f"{short.size:,} probe cells have fewer than {settings.n_neighbours} others in their block,"
+                f" {np.count_nonzero(n_candidates == 0):,} have none and no partner: {some(short.tolist())}. Fewer"
+                " n_blocks make larger blocks"
+            )
             self.add([Finding("warning", "pairs", message)])
 
 
