@@ -1,6 +1,6 @@
 """Plans of an experiment (a depth and a number of training cells) as a joint law predicts them, within its reach."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -186,10 +186,18 @@ class Planner:
         return self.plan(self.region.n_cells[1], self.region.depth[1])
 
     def frontier(self, n_budgets: int) -> tuple[BestPlan, ...]:
-        """The best plan of budgets, evenly spaced in the logarithm from the cheapest plan to the dearest."""
-        budgets = np.geomspace(self.cheapest_cost, self.dearest_cost, n_budgets)
-        found = (self.best(float(budget) * (1 + 1e-9)) for budget in budgets)
-        return tuple(one for one in found if one is not None)
+        """The best plan within budgets, evenly spaced in the logarithm from the cheapest plan to the dearest.
+
+        More money never buys less: where spending all of it is predicted to be worse, the cheaper plan stays.
+        """
+        plans: list[BestPlan] = []
+        for budget in np.geomspace(self.cheapest_cost, self.dearest_cost, n_budgets):
+            best = self.best(float(budget) * (1 + 1e-9))
+            if best is None:
+                continue
+            is_worse = bool(plans) and best.plan.bits < plans[-1].plan.bits
+            plans.append(replace(plans[-1], budget=best.budget) if is_worse else best)
+        return tuple(plans)
 
 
 def _first_reached(cells: FloatArray, bits: FloatArray, wanted_bits: float) -> FloatArray:

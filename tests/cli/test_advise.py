@@ -92,6 +92,7 @@ def test_money_buys_cells_and_depth(nsl: Nsl, table: Callable[..., Path]) -> Non
     frontier = found["pca", "frontier"]["plans"]
     assert len(frontier) > 5
     bits = [plan["bits"] for plan in frontier]
+    assert bits == sorted(bits)
     assert bits[-1] > bits[0]
     for plan in frontier:
         assert plan["low_bits"] <= plan["bits"] <= plan["high_bits"]
