@@ -3,7 +3,7 @@
 from nsl_assets.datasets.definition import DataSet
 from nsl_assets.datasets.download import DownloadError
 from nsl_assets.datasets.fetching import DATA_SETS, Place, State, data_set, fetch, options_of, place
-from nsl_assets.datasets.paper_grid import PaperGrid, paper_grid
+from nsl_assets.datasets.grid import PaperGrid, paper_grid
 from nsl_assets.datasets.progress import Advance, Report
 
 __all__ = [
