@@ -54,6 +54,8 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="spatial: the partner is one of so many nearest cells.  [default: 5]"),
         click.option("--paired-auxiliary", type=click.Choice(["fixed", "same_model"]),
                      help="clonal, spatial: the partner at the measured depth, or its embedding at the same noise."),
+        click.option("--reference-components", type=click.IntRange(1, 512),
+                     help="clonal, spatial: principal components of the partner.  [default: 16]"),
         click.option("--total-umis", help="For a panel: UMIs per cell over all genes, obs:KEY, or a factor."),
         click.option("--probe-fraction", type=float, help="Share of cells (clonal: of clones) that is measured."),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 from nsl_assets.errors import StudyError
 
 AUXILIARY: Final = ("auxiliary", "group", "unknown")
-PAIRED: Final = ("paired_auxiliary",)
+PAIRED: Final = ("paired_auxiliary", "reference_components")
 ALWAYS: Final = ("layer", "total_umis", "probe_fraction")
 
 
@@ -37,7 +37,11 @@ TASKS: Final[Mapping[str, TaskOption]] = {
 }
 """Kinds of tasks by name. Without `--task`, the auxiliary decides whether it is classes or numbers."""
 PLAIN: Final = TaskOption("h5ad", {}, ("auxiliary",), AUXILIARY)
-FIELD_OF: Final = {"unknown": "unknown_labels", "neighbours": "n_neighbours"}
+FIELD_OF: Final = {
+    "unknown": "unknown_labels",
+    "neighbours": "n_neighbours",
+    "reference_components": "n_reference_components",
+}
 """Where a setting is named otherwise than its option."""
 
 
@@ -58,6 +62,7 @@ class FileTaskOptions:
     section: str | None = None
     neighbours: int | None = None
     paired_auxiliary: str | None = None
+    reference_components: int | None = None
     total_umis: str | None = None
     probe_fraction: float | None = None
 

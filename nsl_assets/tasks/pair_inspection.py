@@ -16,6 +16,7 @@ from nsl_assets.tasks.pairing import EARLY, LATE, Probed
 from nsl_assets.tasks.reference import require_enough
 from nsl_assets.tasks.split import TRAIN
 
+FEW_PAIRS_A_COMPONENT = 20
 FARTHER = 1.1
 """Blocks that make partners farther by this factor are pointed out."""
 
@@ -61,6 +62,13 @@ class PairInspection(FileInspection[ClonalPairs | SpatialPairs]):
         pairs = pairing.draw(Probed(rows, plan.names[rows], plan.group_codes()[rows]), seed=0, level=1.0)
         what = "pairs are probed, one of each clone" if isinstance(self.settings, ClonalPairs) else "pairs are probed"
         self.add(pair_findings(pairs.rows.size, what))
+        n_components = self.settings.n_reference_components
+        if self.settings.paired_auxiliary == "fixed" and pairs.rows.size < FEW_PAIRS_A_COMPONENT * n_components:
+            message = (
+                f"{n_components} components of the partner are many for {pairs.rows.size:,} pairs: with fewer of them"
+                " (--reference-components) less is asked, and that is measured better"
+            )
+            self.add([Finding("warning", "pairs", message)])
 
     def _reference(self, plan: CellPlan) -> None:
         n_genes = self.file.matrix(self.settings.layer).shape[1]
