@@ -4,7 +4,7 @@ from typing import Final
 
 from nsl_assets.report.blocks import Cell, PageTable, Row, Section, number_cell, text_cell
 from nsl_assets.report.content import Advice, ReportContent
-from nsl_assets.report.numbers import count_text, depth_text, signed_bits_text, with_interval
+from nsl_assets.report.numbers import count_text
 from nsl_assets.report.selection import tasks_of
 
 QUESTIONS: Final = {
@@ -29,7 +29,7 @@ def advice_section(content: ReportContent) -> Section | None:
     table = PageTable(
         name="advice",
         title="How deep, how many cells, which model",
-        columns=("task", "model", "cells", "question", "number", "answer"),
+        columns=("task", "model", "cells", "question", "answer"),
         rows=[_row(one) for one in ordered],
         records=[vars(one) for one in ordered],
         note=NOTE,
@@ -43,14 +43,6 @@ def _row(one: Advice) -> Row:
         text_cell(one.model),
         number_cell(one.n_cells, count_text),
         Cell(QUESTIONS[one.question], list(QUESTIONS).index(one.question)),
-        number_cell(one.value, lambda value: _with_interval(one, value)),
         text_cell(f"No answer. {one.sentence}" if one.is_refused else one.sentence),
     )
     return Row(cells, one.task, one.model)
-
-
-def _with_interval(one: Advice, value: float) -> str:
-    write = signed_bits_text if one.unit == "bits" else depth_text
-    if one.low is None or one.high is None:
-        return f"{write(value)} {one.unit}"
-    return with_interval(value, one.low, one.high, write, one.unit)

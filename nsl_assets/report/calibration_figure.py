@@ -174,7 +174,7 @@ def _write_keys(figure: "Figure", keys: Sequence[Key]) -> None:
     from matplotlib.lines import Line2D
 
     figure.legend(
-        [Line2D([], [], **look) for _, look in keys], [canvas.plain(text) for text, _ in keys],
+        [Line2D([], [], **look) for _, look in keys], [canvas.short(text) for text, _ in keys],
         loc="outside lower left", ncols=KEY_COLUMNS, frameon=False, fontsize=canvas.SMALL_POINTS, borderpad=0.2,
         columnspacing=1.0, handletextpad=0.4, handlelength=2.2,
     )  # fmt: skip

@@ -35,6 +35,10 @@ TITLE_POINTS: Final = 11.5
 TEXT_POINTS: Final = 10.5
 SMALL_POINTS: Final = 10.0
 TITLE_CHARACTERS: Final = 54
+NAME_CHARACTERS: Final = 26
+KEY_LINE_INCHES: Final = 0.19
+KEY_LINES: Final = 3
+"""Lines of the key that every figure has room for; it grows with more."""
 FURTHEST: Final = 30.0
 GRID_POINTS: Final = 120
 
@@ -68,6 +72,11 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def short(name: str) -> str:
+    """A name as keys and rows have room for it."""
+    return plain(name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…")
+
+
 def write_title(axes: "Axes", title: str) -> None:
     """The title above the axes, wrapped to the width of the figure."""
     wrapped = "\n".join(textwrap.wrap(title, TITLE_CHARACTERS)[:3])
@@ -80,6 +89,8 @@ def write_key(figure: "Figure", axes: "Axes", n_columns: int = 3, title: str | N
     if handles:
         longest = max(map(len, labels))
         fitting = max(1, min(n_columns, 62 // (longest + 6)))
+        n_more = max(0, -(-len(labels) // fitting) - KEY_LINES)
+        figure.set_figheight(figure.get_figheight() + n_more * KEY_LINE_INCHES)
         figure.legend(
             handles,
             labels,

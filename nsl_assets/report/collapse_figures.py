@@ -157,7 +157,7 @@ def _collapse(
         shown = np.flatnonzero(y <= top)
         axes.plot(
             x[shown], y[shown], look.marker, color=look.colour, markersize=3.8, alpha=0.55, markeredgewidth=0,
-            label=canvas.plain(model), gid=gid,
+            label=canvas.short(model), gid=gid,
         )  # fmt: skip
         marks[gid] = Marks(tuple(tips[i] for i in shown), model)
     everything = np.concatenate([one[1] for one in series])

@@ -71,7 +71,7 @@ def _draw_model(axes: "Axes", axis: DepthAxis, one: FittedCurve, look: Look, pla
         for line in axes.lines[-2:]:
             line.set_gid(f"{law}-{len(axes.lines)}-{line.get_linewidth()}")
     laws = [str(line.get_gid()) for line in axes.lines if str(line.get_gid()).startswith(f"{law}-")]
-    axes.plot([], [], look.marker, linestyle="-", color=look.colour, markersize=5.5, label=canvas.plain(model))
+    axes.plot([], [], look.marker, linestyle="-", color=look.colour, markersize=5.5, label=canvas.short(model))
     levels = try_levels(one.measured)
     if levels is not None:
         draw_means(axes, axis, levels, look, gid=points)

@@ -67,7 +67,7 @@ def _caption(fitted: FittedCurve) -> str:
     target = with_interval(fit.target_depth, fit.target_depth_low, fit.target_depth_high, depth_text, DEPTH_UNIT)
     seeds = "1 seed" if fit.n_seeds == 1 else f"{fit.n_seeds} seeds"
     numbers = (
-        f"Imax {imax}; ū {ubar}; {fit.target_label} at {target}. "
+        f"Imax {imax}; ū {ubar}; depth for {fit.target_label}: {target}. "
         f"{fit.n_levels} noise levels, {seeds}, R² {fit.r2_seed_means:.3f}; in brackets: {interval_label(fit)} "
         "intervals."
     )

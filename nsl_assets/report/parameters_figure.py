@@ -90,7 +90,7 @@ def _draw_rows(
             gid = f"row-{row}"
             _draw_estimate(axes, one, row, looks[one.model], gid)
             places.append(row)
-            names.append(canvas.plain(one.model))
+            names.append(canvas.short(one.model))
             text = with_interval(one.value, one.low, one.high, write)
             marks[gid] = Marks((f"{task}, {one.model}: {text}",), one.model)
             marks[f"{gid}-bar"] = Marks(model=one.model)

@@ -38,7 +38,7 @@ def residual_figure(curves: Sequence[FittedCurve], looks: Mapping[str, Look]) ->
         gid = f"residuals-{place}"
         axes.plot(
             axis.place(levels.depth), residuals, look.marker, linestyle="-", linewidth=0.9, markersize=4.5,
-            color=look.colour, label=canvas.plain(measured.model), gid=gid,
+            color=look.colour, label=canvas.short(measured.model), gid=gid,
         )  # fmt: skip
         tips = (
             f"{measured.model}: {signed_bits_text(bits)} bits at {depth_tip(depth)}"

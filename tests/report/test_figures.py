@@ -274,3 +274,12 @@ def test_loss_curves_are_drawn_for_each_seed_with_the_kept_weights() -> None:
     assert drawn.startswith(b"\x89PNG")
     assert drawn == loss_figure({0: losses, 1: {"train_loss": [5.0, 3.0]}}, title="scvi, 2,400 cells, level 0.1")
     assert drawn != loss_figure({0: losses}, title="scvi, 2,400 cells, level 0.1")
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_many_models_with_long_names_leave_the_plot_its_room() -> None:
+    names = [f"a model with a name that is far too long for any key, number {n}" for n in range(12)]
+    curves = [fitted(curve(2.0 - place / 10, 200.0), model=name) for place, name in enumerate(names)]
+    figure = noise_curves_figure(curves, looks_of(names))
+    figure.svg()
+    assert figure.figure.get_figheight() * figure.figure.axes[0].get_position().height > 2
