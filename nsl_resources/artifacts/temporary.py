@@ -14,6 +14,7 @@ import psutil
 
 CREATING = ".creating"
 DISCARDED = ".discarded"
+USING = ".using"
 OTHER_HOST_AGE_S = 7 * 24 * 3600.0
 """A temporary folder of another host, whose processes cannot be seen, is dead when unchanged for so long."""
 
@@ -67,19 +68,34 @@ def temporary_name(purpose: str, name: str) -> str:
 def owner_of(folder: Path) -> Owner | None:
     """The process that a temporary folder belongs to; None where the name is not one of ours."""
     parts = folder.name.split("-")
-    if len(parts) != 6 or parts[0] not in (CREATING, DISCARDED) or not (parts[3] + parts[4]).isdigit():
+    if len(parts) != 6 or parts[0] not in (CREATING, DISCARDED, USING) or not (parts[3] + parts[4]).isdigit():
         return None
     return Owner(host=parts[2], pid=int(parts[3]), started_ticks=int(parts[4]))
 
 
-def sweep(parent: Path) -> Iterator[Path]:
-    """Remove the temporary folders of dead processes in one folder; yields what was removed."""
+def of_the_dead(parent: Path) -> Iterator[Path]:
+    """The temporary folders of dead processes in one folder."""
+    return (folder for folder, is_dead in _judged(parent) if is_dead)
+
+
+def of_the_living(parent: Path) -> Iterator[Path]:
+    """The temporary folders of processes that live, or may live, in one folder."""
+    return (folder for folder, is_dead in _judged(parent) if not is_dead)
+
+
+def _judged(parent: Path) -> Iterator[tuple[Path, bool]]:
     for folder in sorted(parent.glob(".*-*")):
         owner = owner_of(folder)
-        if owner is not None and _is_dead(owner, folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            if not folder.exists():
-                yield folder
+        if owner is not None:
+            yield folder, _is_dead(owner, folder)
+
+
+def sweep(parent: Path) -> Iterator[Path]:
+    """Remove the temporary folders of dead processes in one folder; yields what was removed."""
+    for folder in of_the_dead(parent):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            yield folder
 
 
 def _is_dead(owner: Owner, folder: Path) -> bool:

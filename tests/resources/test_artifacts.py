@@ -189,6 +189,96 @@ def test_verify_names_bad_files(artifacts: Artifacts) -> None:
     }
 
 
+DAMAGES = {
+    "truncated": ("inner/weights.bin", b"weig", "4 bytes instead of 7"),
+    "flipped": ("inner/weights.bin", b"wEights", "content changed"),
+    "missing": ("settings.json", None, "missing"),
+    "manifest": ("manifest.json", b'{"format": 1, "fi', "cannot be used"),
+    "manifest of another form": ("manifest.json", b'{"format": 1}', "'files'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_artifact_is_named_not_used_and_set_aside_by_its_successor(
+    artifacts: Artifacts, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_model(artifacts)
+    name, content, problem = DAMAGES[damage]
+    path = artifacts.path("model", HASH) / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert not artifacts.is_complete("model", HASH)
+    assert problem in caplog.text and str(artifacts.path("model", HASH)) in caplog.text
+    assert artifacts.damaged() == (), "asking changes nothing"
+    write_model(artifacts)
+    assert artifacts.verify("model", HASH, deep=True) == ()
+    (set_aside,) = artifacts.damaged()
+    assert (set_aside.kind, set_aside.hash) == ("model", HASH)
+    assert problem in str(set_aside)
+    if content is not None:
+        assert (set_aside.folder / name).read_bytes() == content, "kept for a look"
+
+
+def test_a_file_that_does_not_belong_there_makes_nothing_be_made_again(artifacts: Artifacts) -> None:
+    write_model(artifacts)
+    (artifacts.path("model", HASH) / ".DS_Store").write_text("")
+    assert artifacts.is_complete("model", HASH)
+    assert artifacts.set_aside("model", HASH) is None
+
+
+def test_large_artifacts_are_compared_by_size_until_somebody_asks(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nsl_resources.artifacts.manifest.DIGESTED_BYTES", 8)
+    write_model(artifacts)
+    weights = artifacts.path("model", HASH) / "inner" / "weights.bin"
+    weights.write_text("wEights")
+    assert artifacts.is_complete("model", HASH)
+    set_aside = artifacts.set_aside("model", HASH)
+    assert set_aside is not None
+    assert "weights.bin: content changed" in set_aside.problems[0]
+    assert not artifacts.is_complete("model", HASH)
+
+
+def test_damage_is_found_after_an_artifact_was_found_sound(artifacts: Artifacts) -> None:
+    write_model(artifacts)
+    assert artifacts.is_complete("model", HASH)
+    weights = artifacts.path("model", HASH) / "inner" / "weights.bin"
+    before = weights.stat().st_mtime_ns
+    weights.write_text("wEights")
+    os.utime(weights, ns=(before + 1, before + 1))
+    assert not artifacts.is_complete("model", HASH)
+
+
+def test_what_is_in_use_is_known_until_the_process_leaves_or_dies(artifacts: Artifacts) -> None:
+    with artifacts.in_use(["a", "b"]), artifacts.in_use(["b", "c"]):
+        assert artifacts.used_hashes() == {"a", "b", "c"}
+        assert artifacts.left_behind() == ()
+    assert artifacts.used_hashes() == frozenset()
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from nsl_resources.artifacts import Artifacts
+        with Artifacts(Path({str(artifacts.root)!r})).in_use(["d"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == -signal.SIGKILL
+    assert artifacts.used_hashes() == frozenset()
+    assert len(artifacts.left_behind()) == 1
+    assert len(artifacts.sweep_temporary()) == 1
+
+
+def test_nobody_declares_use_while_artifacts_are_removed(artifacts: Artifacts) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with artifacts.removal_lock():
+            waiting = pool.submit(lambda: artifacts.in_use(["a"]).__enter__())
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+            assert artifacts.used_hashes() == frozenset()
+        waiting.result(10)
+
+
 def test_discard_removes_whole_and_may_repeat(artifacts: Artifacts) -> None:
     write_model(artifacts)
     artifacts.discard("model", HASH)
