@@ -20,10 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nsl_assets import noise
+from nsl_assets.chain import Damage, links
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
 from nsl_assets.jobs import JobMaker, failure_text
+from nsl_assets.models import estimate_cost
 from nsl_assets.probing import EstimatorName
+from nsl_assets.recording import Recorder
 from nsl_assets.study import GridCell, Machine, Study, definition_text
 from nsl_assets.tasks import Task, TaskSettings, open_task, total_umi_factor, write_auxiliary, write_data
 from nsl_resources.artifacts import Artifacts
@@ -31,6 +34,8 @@ from nsl_resources.dispatch import Dispatcher, Message, Report, WorkerJob, Worke
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
 
 PUBLISH_EVERY_S = 20.0
+DISK_RESERVE_MIB = 100
+"""Left free beside the models that a run will store: embeddings, measurements, results."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ def _truth_bits(settings: TaskSettings, level: float, storage: Path) -> float | 
 @lru_cache(maxsize=64)
 def _total_umi_factor(settings: TaskSettings, storage: Path) -> float | None:
     """UMIs over all genes for each UMI of the panel, over the probe cells; None where the task does not say."""
+    if getattr(settings, "total_umis", None) is None:
+        return None
     return total_umi_factor(settings, stored_task(settings, Artifacts(storage)))
 
 
@@ -214,21 +221,29 @@ class Measuring:
 
         Rows land in the results the moment that they exist. Closing the iterator stops the workers.
         """
-        waiting: dict[str, tuple[GridCell, CellHashes]] = {}
-        for cell in cells:
-            hashes = cell_hashes(self.study, cell)
-            if is_measured(hashes, self.platform.artifacts):
-                yield self._landed(self._measured(cell, hashes, "reused", "stored already"))
-            else:
-                self._require_noised(cell, hashes)
-                waiting[cell.label] = (cell, hashes)
-        yield from self._dispatched(waiting, on_step)
+        asked = [(cell, cell_hashes(self.study, cell)) for cell in cells]
+        recorder = Recorder(self.platform.results, self.name)
+        with self.platform.artifacts.in_use({digest for _, hashes in asked for _, digest in links(hashes)}):
+            waiting: dict[str, tuple[GridCell, CellHashes]] = {}
+            for cell, hashes in asked:
+                if is_measured(hashes, self.platform.artifacts):
+                    outcome = self._measured(cell, hashes, "reused", "stored already")
+                    recorder.land_unrecorded(outcome.rows)
+                    yield outcome
+                else:
+                    self._require_noised(cell, hashes)
+                    waiting[cell.label] = (cell, hashes)
+            yield from self._dispatched(waiting, on_step, recorder)
         self.platform.results.publish()
 
     def _dispatched(
-        self, waiting: dict[str, tuple[GridCell, CellHashes]], on_step: Callable[[str], None] | None
+        self,
+        waiting: dict[str, tuple[GridCell, CellHashes]],
+        on_step: Callable[[str], None] | None,
+        recorder: Recorder,
     ) -> Iterator[Outcome]:
         failures: dict[str, str] = {}
+        damage = Damage(self.platform.artifacts)
 
         def receive(label: str, message: Message) -> None:
             failure = failure_text(message, jobs[label])
@@ -243,14 +258,11 @@ class Measuring:
         with closing(self.platform.dispatcher.run(jobs.values(), on_message=receive)) as results:
             for result in results:
                 cell, hashes = waiting[result.label]
-                outcome = self._landed(self._outcome(cell, hashes, result, failures.get(result.label)))
+                outcome = self._outcome(cell, hashes, result, failures.get(result.label), damage)
+                recorder.land(outcome.rows)
                 self.platform.results.land("run", [self._run_row(outcome, result)])
                 publisher.publish_now_and_then()
                 yield outcome
-
-    def _landed(self, outcome: Outcome) -> Outcome:
-        self.platform.results.land("measurement", outcome.rows)
-        return outcome
 
     def _require_noised(self, cell: GridCell, hashes: CellHashes) -> None:
         if not self.platform.artifacts.is_complete("noised", hashes.noised):
@@ -264,17 +276,26 @@ class Measuring:
         n_genes: dict[str, int] = {}
         maker = JobMaker(self.study, self.platform.machine, self.platform.storage)
         jobs = []
+        disk_mib = 0.0
         for cell, hashes in waiting:
             if cell.task not in n_genes:
                 task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
                 n_genes[cell.task] = task.counts.shape[1]
             jobs.append(maker.job(cell, hashes, n_genes[cell.task]))
+            disk_mib += estimate_cost(self.study.models[cell.model], cell.n_cells, n_genes[cell.task]).disk_mib
+        is_kept = self.study.keep_models != "none"
+        self.platform.artifacts.require_writable(int((disk_mib * is_kept + DISK_RESERVE_MIB) * 2**20) if jobs else 0)
         return jobs
 
-    def _outcome(self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None) -> Outcome:
+    def _outcome(
+        self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None, damage: Damage
+    ) -> Outcome:
         if result.is_success and is_measured(hashes, self.platform.artifacts):
-            return self._measured(cell, hashes, "succeeded", "", result)
-        return Outcome(cell, hashes, "failed", failure or f"{result.reason}: {result.stderr_tail}", worker=result)
+            damaged = damage.text(hashes)
+            return self._measured(cell, hashes, "succeeded", damaged and f"computed again: {damaged}", result)
+        damage.read_all(hashes)
+        reasons = [failure or f"{result.reason}: {result.stderr_tail}", damage.text(hashes)]
+        return Outcome(cell, hashes, "failed", "\n".join(filter(None, reasons)), worker=result)
 
     def _measured(
         self,
