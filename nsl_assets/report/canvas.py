@@ -193,8 +193,8 @@ def mark_noiseless(axes: "Axes", axis: DepthAxis) -> None:
         return
     axes.axvline(axis.edge, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
     axes.annotate(
-        "no noise",
-        (float(axis.place(np.array([np.inf]))[0]), 1),
+        "no\nnoise",
+        (float(axis.place(np.array([np.inf]))[0]), 0.02),
         xycoords=("data", "axes fraction"),
         ha="center",
         va="bottom",
@@ -203,13 +203,17 @@ def mark_noiseless(axes: "Axes", axis: DepthAxis) -> None:
     )
 
 
-def draw_law(axes: "Axes", axis: DepthAxis, fit: NoiseLawFit, *, colour: str, label: str) -> None:
-    """The fitted law, dashed beyond the deepest level: there it is extrapolated."""
+def draw_law(
+    axes: "Axes", axis: DepthAxis, fit: NoiseLawFit, *, colour: str, label: str, gid: str = "law"
+) -> tuple[str, str]:
+    """The fitted law, dashed beyond the deepest level: there it is extrapolated. Returns the `gid`s of both parts."""
     depth = axis.grid()
     bits = noise_law(depth, fit.imax_bits, fit.ubar)
     measured = depth <= axis.deepest if np.isfinite(fit.deepest) else np.full(len(depth), True)
-    axes.plot(depth[measured], bits[measured], color=colour, linewidth=1.8, label=label, zorder=3)
-    axes.plot(depth[~measured], bits[~measured], color=colour, linewidth=1.4, dashes=(3, 2), zorder=3)
+    beyond = f"{gid}-beyond"
+    axes.plot(depth[measured], bits[measured], color=colour, linewidth=1.8, label=label, zorder=3, gid=gid)
+    axes.plot(depth[~measured], bits[~measured], color=colour, linewidth=1.4, dashes=(3, 2), zorder=3, gid=beyond)
+    return gid, beyond
 
 
 def draw_interval(axes: "Axes", axis: DepthAxis, ends: tuple[float, float, float], *, row: float, colour: str) -> None:

@@ -62,24 +62,26 @@ def _draw_references(axes: "Axes", curves: Sequence[FittedCurve]) -> None:
 
 def _draw_model(axes: "Axes", axis: DepthAxis, one: FittedCurve, look: Look, place: int) -> dict[str, Marks]:
     model, curve = one.measured.model, one.measured.curve
-    band, law, points = (f"{part}-{place}" for part in ("band", "law", "points"))
+    marks: dict[str, Marks] = {}
     if one.fit is not None:
-        depth = axis.grid()
+        depth, band = axis.grid(), f"band-{place}"
         low, high = noise_law_band(curve, one.fit, depth)
         axes.fill_between(depth, low, high, color=look.colour, alpha=0.13, linewidth=0, gid=band)
-        canvas.draw_law(axes, axis, one.fit, colour=look.colour, label="")
-        for line in axes.lines[-2:]:
-            line.set_gid(f"{law}-{len(axes.lines)}-{line.get_linewidth()}")
-    laws = [str(line.get_gid()) for line in axes.lines if str(line.get_gid()).startswith(f"{law}-")]
+        lines = canvas.draw_law(axes, axis, one.fit, colour=look.colour, label="", gid=f"law-{place}")
+        marks |= {gid: Marks(model=model) for gid in (band, *lines)}
     axes.plot([], [], look.marker, linestyle="-", color=look.colour, markersize=5.5, label=canvas.short(model))
+    return marks | {f"points-{place}": Marks(_draw_points(axes, axis, one, look, gid=f"points-{place}"), model)}
+
+
+def _draw_points(axes: "Axes", axis: DepthAxis, one: FittedCurve, look: Look, *, gid: str) -> tuple[str, ...]:
+    """Seed means, or raw points with too few levels for them; and what is said of each."""
+    model, curve = one.measured.model, one.measured.curve
     levels = try_levels(one.measured)
     if levels is not None:
-        draw_means(axes, axis, levels, look, gid=points)
-        tips = mean_tips(levels, model)
-    else:
-        axes.plot(axis.place(curve.depth), curve.mi_bits, look.marker, color=look.colour, markersize=5.5, gid=points)
-        tips = tuple(
-            f"{model}: {bits_text(bits)} bits at {depth_tip(depth)}, seed {seed}"
-            for bits, depth, seed in zip(curve.mi_bits, curve.depth, curve.seed, strict=True)
-        )
-    return {points: Marks(tips, model), **{gid: Marks(model=model) for gid in [band, *laws]}}
+        draw_means(axes, axis, levels, look, gid=gid)
+        return mean_tips(levels, model)
+    axes.plot(axis.place(curve.depth), curve.mi_bits, look.marker, color=look.colour, markersize=5.5, gid=gid)
+    return tuple(
+        f"{model}: {bits_text(bits)} bits at {depth_tip(depth)}, seed {seed}"
+        for bits, depth, seed in zip(curve.mi_bits, curve.depth, curve.seed, strict=True)
+    )

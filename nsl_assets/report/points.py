@@ -1,14 +1,14 @@
 """Measured points, as every figure draws them: seed means, the range of the seeds, and what they say of themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nsl_assets.errors import MeasurementError
 from nsl_assets.laws import Levels, MeasuredCurve, levels_of
 from nsl_assets.report.canvas import DepthAxis, Look
-from nsl_assets.report.drawn import Marks
 from nsl_assets.report.numbers import bits_text, depth_text
 
 if TYPE_CHECKING:
@@ -69,14 +69,7 @@ def point_records(measured: MeasuredCurve, **further: Any) -> list[dict[str, Any
 
 def try_levels(measured: MeasuredCurve) -> Levels | None:
     """The curve by level; None with fewer than three levels."""
-    from nsl_assets.errors import MeasurementError
-
     try:
         return levels_of(measured.curve)
     except MeasurementError:
         return None
-
-
-def model_marks(gids: Sequence[str], model: str) -> Mapping[str, Marks]:
-    """Lines and bands of one model, of which nothing is said."""
-    return {gid: Marks(model=model) for gid in gids}

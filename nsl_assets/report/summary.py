@@ -51,10 +51,10 @@ def _answer(task: str, curves: Sequence[FittedCurve], content: ReportContent) ->
     depth = _gain_of_depth(best, content.law_settings)
     cells = _gain_of_cells(best, content.surfaces)
     sentences = [_best_sentence(best, len(fitted)), _rivals_sentence(best, fitted, content)]
-    sentences += [_depth_sentence(fit, depth), _cells_sentence(best, cells)]
+    sentences += [_depth_sentence(fit, depth, _refusal(best, content)), _cells_sentence(best, cells)]
     if fit.flags:
         sentences.append(f"With caution: this curve is flagged {', '.join(fit.flags)}.")
-    return Answer(task, _verdict(depth, cells), tuple(filter(None, sentences)))
+    return Answer(task, _verdict(fit, depth, cells), tuple(filter(None, sentences)))
 
 
 def _bits_at_deepest(one: FittedCurve) -> float:
@@ -81,12 +81,14 @@ def _gain_of_cells(best: FittedCurve, surfaces: Sequence[FittedSurface]) -> floa
     return float(bits[1] - bits[0])
 
 
-def _verdict(depth: Difference | None, cells: float | None) -> str:
-    """Depth, cells or model, by what doubling adds."""
+def _verdict(fit: NoiseLawFit, depth: Difference | None, cells: float | None) -> str:
+    """Depth, cells or model: by whether the target is reached for certain, and by what doubling adds."""
     by_depth = 0.0 if depth is None else depth.value
     is_open = depth is not None and depth.high >= WORTH_BITS > depth.low
     if cells is not None and cells >= WORTH_BITS and cells > by_depth:
         return "Profile more cells"
+    if fit.target_depth_high <= fit.deepest:
+        return f"Deep enough for {fit.target_label}"
     if by_depth >= WORTH_BITS:
         return "Sequence deeper" + (", probably" if is_open else "")
     if is_open:
@@ -94,6 +96,13 @@ def _verdict(depth: Difference | None, cells: float | None) -> str:
     return "Deep enough: " + (
         "only another model could add" if cells is not None else "more cells or another model could add"
     )
+
+
+def _refusal(best: FittedCurve, content: ReportContent) -> str:
+    """What the planner says where it gives no target depth; empty where it does."""
+    name = (best.measured.task, best.measured.model, "target_depth")
+    refused = (one for one in content.advice if one.is_refused and (one.task, one.model, one.question) == name)
+    return next((one.sentence for one in refused), "")
 
 
 def _best_sentence(best: FittedCurve, n_models: int) -> str:
@@ -135,9 +144,11 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _depth_sentence(fit: NoiseLawFit, gain: Difference | None) -> str:
+def _depth_sentence(fit: NoiseLawFit, gain: Difference | None, refusal: str) -> str:
     target = with_interval(fit.target_depth, fit.target_depth_low, fit.target_depth_high, depth_text, DEPTH_UNIT)
-    if target == NOT_DETERMINED:
+    if refusal:
+        reach = refusal
+    elif target == NOT_DETERMINED:
         reach = f"The curve does not say where {fit.target_label} is reached."
     elif target.startswith(("≥", "≤")):
         reach = f"{fit.target_label} takes {target}."
