@@ -12,13 +12,14 @@ from nsl_assets.study.files import (
     storage_root,
 )
 from nsl_assets.study.rendering import render_project, render_study
-from nsl_assets.study.types import LONGEST_NAME, GridCell, Machine, Project, Study
+from nsl_assets.study.types import LONGEST_NAME, GridCell, Machine, Night, Project, Study
 
 __all__ = [
     "LONGEST_NAME",
     "PROJECT_FILE",
     "GridCell",
     "Machine",
+    "Night",
     "Project",
     "Study",
     "definition_text",

@@ -6,6 +6,7 @@ The settings of a room are defined by that room; here they are composed.
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
+from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,6 +68,28 @@ class Machine(Settings):
         )
 
 
+class Night(Settings):
+    """What the schedule `night_STUDY` may start in one night, once it is switched on in the UI."""
+
+    starts_at: str = Field(default="20:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+    """Hour and minute at which it starts, every day."""
+    timezone: str = "UTC"
+    """Time zone of that, such as "Europe/Berlin"."""
+    max_grid_cells: int = Field(default=200, ge=1)
+    """The most cells of the grid (replicates counted) in one night."""
+    max_hours: float = Field(default=10.0, gt=0)
+    """The most hours that they are expected to take on this machine."""
+    max_failed_runs: int = Field(default=2, ge=1)
+    """A partition that failed in so many runs is left to people."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, timezone: str) -> str:
+        if timezone not in available_timezones():
+            raise ValueError("a name of the IANA time zone database is needed, such as Europe/Berlin")
+        return timezone
+
+
 class Study(Settings):
     """One study. Its name is the table name `[studies.NAME]` of the file that it is in."""
 
@@ -96,6 +119,8 @@ class Study(Settings):
     """How the laws are fitted."""
     planning: PlanningSettings = PlanningSettings()
     """What an experiment costs, and how reads become UMIs: for advice."""
+    night: Night = Night()
+    """What the schedule may start in one night."""
 
     @field_validator("tasks", "models")
     @classmethod
