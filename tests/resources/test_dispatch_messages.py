@@ -16,7 +16,7 @@ from nsl_resources.dispatch import (
     Report,
     WorkerJob,
 )
-from nsl_resources.dispatch.messages import MessageFile
+from nsl_resources.dispatch.messages import MessageFile, as_line, parse
 from nsl_resources.dispatch.outcome import Ending, count_kernel_kills, reason
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
 
@@ -146,3 +146,17 @@ with open_dagster_pipes() as context:
     job = python_job("asks", worker, payload={"answer": str(answer)})
     (result,) = pool.run([job], on_message=lambda *_: answer.touch())
     assert result.reason == "succeeded", result.stderr_tail
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Log("WARNING", "two\nlines, «quoted»"),
+        Report({"step": "training", "loss": [1.5, None]}),
+        Failure("ValueError", "ValueError: no convergence", "  File x, line 3\nValueError: no convergence"),
+    ],
+)
+def test_a_message_that_is_passed_on_stays_what_it_was(message: Message) -> None:
+    line = as_line(message)
+    assert "\n" not in line
+    assert parse(line.encode()) == message
