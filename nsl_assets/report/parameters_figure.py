@@ -65,7 +65,7 @@ def parameters_figure(
         canvas.log_ticks(axes.xaxis, low, high)
     canvas.label(axes, label, "")
     canvas.tidy(axes)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=8)
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.8)
     canvas.write_title(axes, title)
     return Drawn(name=name, title=title, figure=figure, caption=caption, records=_records(estimates, name), marks=marks)

@@ -24,6 +24,7 @@ from nsl_assets.report.selection import largest, tasks_of
 WORTH_BITS: Final = 0.1
 """What twice the depth, or twice the cells, must add at least to be worth it."""
 LITTLE_BITS: Final = 0.03
+"""Less than this is next to nothing."""
 
 
 @dataclass(frozen=True)

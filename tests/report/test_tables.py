@@ -5,7 +5,15 @@ import pytest
 
 from nsl_assets.laws import Curve, LawSettings, NoiseLawFit, fit_noise_law, noise_law
 from nsl_assets.report import LawRow, law_table
-from nsl_assets.report.numbers import bits_text, depth_text, with_interval
+from nsl_assets.report.numbers import (
+    bits_text,
+    depth_text,
+    duration_text,
+    factor_text,
+    probability_text,
+    signed_bits_text,
+    with_interval,
+)
 
 DEPTHS = np.geomspace(10, 3000, 8)
 
@@ -64,3 +72,25 @@ def test_mixed_targets_are_not_put_under_one_name(fit: NoiseLawFit) -> None:
 
 def test_no_laws() -> None:
     assert law_table([]) == "no fitted laws yet"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (signed_bits_text(-0.123), "−0.12"),
+        (signed_bits_text(0.004), "0.00"),
+        (signed_bits_text(-np.inf), "−∞"),
+        (factor_text(0.42), "0.42"),
+        (factor_text(1234.0), "1,230"),
+        (probability_text(0.0004), "< 0.001"),
+        (probability_text(0.031), "0.031"),
+        (probability_text(0.31), "0.31"),
+        (duration_text(0.42), "0.4 s"),
+        (duration_text(600), "10.0 min"),
+        (duration_text(7200), "2.0 h"),
+        (with_interval(5, 1, 9, bits_text, "bits"), "5.00 (1.00–9.00) bits"),
+        (with_interval(5, 0, np.inf, bits_text, "bits"), "not determined"),
+    ],
+)
+def test_numbers_of_the_page(written: str, text: str) -> None:
+    assert written == text
