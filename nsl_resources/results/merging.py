@@ -92,7 +92,7 @@ def _merge_table(merge: Merge, table: Table) -> None:
         f"""INSERT INTO {table.name} BY NAME
         SELECT * FROM ({last_rows} FROM incoming)
         QUALIFY row_number() OVER (
-            PARTITION BY {", ".join(table.key)} ORDER BY {table.latest_by} DESC, {LANDED_FILE.name} DESC) = 1
+            PARTITION BY {", ".join(table.key)} ORDER BY {table.recency} DESC, {LANDED_FILE.name} DESC) = 1
         ORDER BY {", ".join(table.key)}"""
     )
     last_files = f"FROM last.internal.landed_file WHERE table_name = '{table.name}' UNION ALL" if merge.last else ""

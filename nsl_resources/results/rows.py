@@ -67,6 +67,9 @@ class MeasurementRow:
     measurement_hash: Annotated[str, "Artifact of this estimate, kind measurement"]
     protocol: Protocol
     measured_at: Annotated[datetime, "When it was measured (UTC)"]
+    recorded_at: Annotated[
+        datetime | None, "When it replaced a later measurement, as the study asks for it again (UTC); else NULL"
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,12 +70,19 @@ LANDED_FILE: Final = Column("landed_file", "VARCHAR", False, "Parquet file in re
 
 @dataclass(frozen=True)
 class Table:
-    """One table. Of two rows with the same key, the one with the later ``latest_by`` stays."""
+    """One table. Of two rows with the same key, the one with the later ``recency`` stays."""
 
     name: TableName
     row_type: type[Row]
     key: tuple[str, ...]
     latest_by: str
+    recorded_by: str | None = None
+    """Column of a time that, where it is given, counts instead of ``latest_by``."""
+
+    @property
+    def recency(self) -> str:
+        """The time that decides between two rows of one key, as SQL."""
+        return f"coalesce({self.recorded_by}, {self.latest_by})" if self.recorded_by else self.latest_by
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -138,7 +145,7 @@ _CELL = ("study", "task", "model", "n_cells", "level", "seed")
 TABLES: Final[Mapping[TableName, Table]] = {
     table.name: table
     for table in (
-        Table("measurement", MeasurementRow, (*_CELL, "is_trained", "estimator"), "measured_at"),
+        Table("measurement", MeasurementRow, (*_CELL, "is_trained", "estimator"), "measured_at", "recorded_at"),
         Table(
             "noise_law",
             NoiseLawRow,
@@ -186,8 +193,9 @@ FROM measurement WHERE is_headline AND is_trained
 GROUP BY ALL ORDER BY study, task, model, n_cells, level""",
     ),
     "failed_run": (
-        "Cells of the grid that failed at their last attempt, with the reason: what is still to be repaired",
-        """SELECT * FROM run
+        "Cells of the grid that failed at their last attempt, with the reason and how often each was tried: what is "
+        "still to be repaired",
+        """SELECT *, count(*) OVER (PARTITION BY study, task, model, n_cells, level, seed) AS n_attempts FROM run
 QUALIFY status = 'failed' AND
     row_number() OVER (PARTITION BY study, task, model, n_cells, level, seed ORDER BY finished_at DESC) = 1
 ORDER BY finished_at DESC""",

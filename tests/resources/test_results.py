@@ -326,6 +326,18 @@ def test_the_later_measured_row_wins_in_any_order(
     assert published(results) == [(0, 2.0), (7, 1.5)]
 
 
+def test_a_measurement_that_is_asked_for_again_replaces_a_later_one(results: Results) -> None:
+    results.land("measurement", [measurement(0, 1.0, minutes=0)])
+    results.land("measurement", [measurement(0, 2.0, minutes=9)])
+    again = measurement(0, 1.0, minutes=0, recorded_at=MORNING + dt.timedelta(minutes=10))
+    results.land("measurement", [again])
+    results.publish()
+    assert published(results) == [(0, 1.0)]
+    results.land("measurement", [measurement(0, 3.0, minutes=11)])
+    results.publish(rebuild=True)
+    assert published(results) == [(0, 3.0)]
+
+
 def test_rows_of_the_same_moment_resolve_the_same_way_in_any_order(results: Results, tmp_path: Path) -> None:
     rows = [measurement(mi_bits=value) for value in (1.0, 2.0, 3.0)]
     other = Results(tmp_path / "other")
@@ -405,13 +417,15 @@ SIXTEEN_LANDERS = """
     import duckdb, pandas, pyarrow.parquet  # once, not in sixteen children
     from nsl_resources.results import MeasurementRow, Results
 
+    n_rows = int(sys.argv[3])
+
     def work(worker):
         results = Results(Path(sys.argv[1]))
         values = json.loads(sys.argv[2]) | {"measured_at": datetime.datetime.now(datetime.UTC)}
-        for number in range(0, 50, 2):
-            pair = [{"seed": 50 * worker + i, "mi_bits": worker + i / 100} for i in (number, number + 1)]
+        for number in range(0, n_rows, 2):
+            pair = [{"seed": n_rows * worker + i, "mi_bits": worker + i / 1000} for i in (number, number + 1)]
             results.land("measurement", [MeasurementRow(**values | change) for change in pair])
-            if worker < 3 and number % 10 == 0:
+            if worker < 3 and number % (n_rows // 5) == 0:
                 results.publish()
 
     print("ready", flush=True)
@@ -430,16 +444,17 @@ SIXTEEN_LANDERS = """
 """
 
 
-def test_sixteen_landers_three_publishers_and_a_reader_lose_nothing(results: Results) -> None:
+@pytest.mark.parametrize("n_rows", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_sixteen_landers_three_publishers_and_a_reader_lose_nothing(results: Results, n_rows: int) -> None:
     results.publish()
     values = json.dumps(asdict(measurement()) | {"measured_at": None})
     counts = [0]
-    with python(SIXTEEN_LANDERS, results.root, values) as landers:
+    with python(SIXTEEN_LANDERS, results.root, values, n_rows) as landers:
         while landers.poll() is None:
             counts.append(len(published(results, "seed")))
     assert landers.wait() == 0, "so many of the sixteen failed"
     results.publish()
-    expected = [(50 * worker + number, worker + number / 100) for worker in range(16) for number in range(50)]
+    expected = [(n_rows * worker + number, worker + number / 1000) for worker in range(16) for number in range(n_rows)]
     assert published(results) == expected
     assert rows_in(results.public_path) == len(expected)
     assert counts == sorted(counts), "a reader must never see fewer rows than before"
@@ -739,7 +754,8 @@ def test_an_old_database_is_rebuilt_and_columns_unknown_to_old_files_are_null(
     table = TABLES["measurement"]
     path = results.land("measurement", [measurement(0)])
     assert path is not None
-    rows = pq.read_table(path).drop_columns(["truth_bits"])
+    newest = ["truth_bits", "recorded_at", "n_shared_cells", "total_umis_per_cell"]
+    rows = pq.read_table(path).drop_columns(newest)
     path.unlink()
     content = parquet(rows)
     (path.parent / f"{landing._digest(content)}.parquet").write_bytes(content)
@@ -748,7 +764,7 @@ def test_an_old_database_is_rebuilt_and_columns_unknown_to_old_files_are_null(
         older.setattr("nsl_resources.results.merging.fingerprint", lambda: "older")
         results.publish()
     before = generations.newest(results.root)
-    assert published(results, "seed, truth_bits") == [(0, None)]
+    assert published(results, f"seed, {', '.join(newest)}") == [(0, *[None] * len(newest))]
     assert generations.newest(results.root) != before, "rebuilt"
     assert table.latest_by == "measured_at"
 
