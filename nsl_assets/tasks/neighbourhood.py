@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -65,18 +66,11 @@ def blocks(
     than asked for. The same cells get the same blocks in any order.
     """
     most = max(1, -(-cell_names.size // n_blocks))
-    keys = identity_keys(cell_names)
+    by_identity = np.argsort(identity_keys(cell_names), kind="stable")
     names = np.empty(cell_names.size, dtype=object)
-    for section in np.unique(sections.astype(str)):
-        waiting = [np.flatnonzero(sections == section)]
-        n_done = 0
-        while waiting:
-            rows = waiting.pop()
-            if rows.size <= most:
-                names[rows] = f"{section} {n_done}"
-                n_done += 1
-            else:
-                waiting += _halves(rows, coordinates, keys)
+    for section, rows in _members(sections, by_identity):
+        for number, block in enumerate(_halved_until(rows, coordinates, most)):
+            names[block] = f"{section} {number}"
     return names
 
 
@@ -89,19 +83,30 @@ def nearest_cells(
     """
     nearest = np.full((cell_names.size, n_neighbours), -1, dtype=np.int32)
     keys = identity_keys(cell_names)
-    codes = np.unique(regions.astype(str), return_inverse=True)[1]
-    order = np.argsort(codes, kind="stable")
-    for rows in np.split(order, np.cumsum(np.bincount(codes))[:-1]):
+    for _, rows in _members(regions, np.arange(cell_names.size)):
         k = min(n_neighbours, rows.size - 1)
         if k:
             nearest[rows, :k] = rows[_nearest(coordinates[rows], keys[rows], k)]
     return nearest
 
 
-def _halves(rows: Rows, coordinates: Coordinates, keys: npt.NDArray[np.uint64]) -> list[Rows]:
+def _members(regions: npt.NDArray[Any], order: Rows) -> Iterator[tuple[str, Rows]]:
+    """Each region by name, with its rows in the order given."""
+    names, codes = np.unique(regions.astype(str), return_inverse=True)
+    rows = order[np.argsort(codes[order], kind="stable")]
+    yield from zip(names.tolist(), np.split(rows, np.cumsum(np.bincount(codes))[:-1]), strict=True)
+
+
+def _halved_until(rows: Rows, coordinates: Coordinates, most: int) -> Iterator[Rows]:
+    """Rows halved until no part has more than `most`. Rows are in the order that decides between equal places."""
+    if rows.size <= most:
+        yield rows
+        return
     axis = int(np.argmax(np.ptp(coordinates[rows], axis=0)))
-    order = np.lexsort((keys[rows], coordinates[rows, axis]))
-    return [rows[order[: rows.size // 2]], rows[order[rows.size // 2 :]]]
+    is_lower = np.zeros(rows.size, dtype=bool)
+    is_lower[np.argsort(coordinates[rows, axis], kind="stable")[: rows.size // 2]] = True
+    for half in (rows[is_lower], rows[~is_lower]):
+        yield from _halved_until(half, coordinates, most)
 
 
 def _nearest(points: Coordinates, keys: npt.NDArray[np.uint64], k: int) -> Rows:
