@@ -3,12 +3,14 @@
 Ray is imported when the first cluster is used: it is the extra `ray`.
 """
 
+import signal
 import socket
 import sys
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -148,7 +150,8 @@ class Cluster:
 
     def _connect(self, address: str) -> None:
         try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            with _kept_handler(signal.SIGTERM):  # else Ray turns it into SystemExit, where Dagster has a handler
+                self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"cannot use the Ray cluster at ray_address = {address!r}: {error}. Start one (`ray start --head`), or"
@@ -222,6 +225,15 @@ class Cluster:
         """What Ray raises where a node, or the process that ran a job on it, went away."""
         errors = self._ray.exceptions
         return errors.NodeDiedError, errors.WorkerCrashedError, errors.LocalRayletDiedError, errors.ObjectLostError
+
+
+@contextmanager
+def _kept_handler(number: signal.Signals) -> Iterator[None]:
+    """Puts back the handler of a signal. Only the main thread can change one."""
+    before = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
 
 
 def _node(entry: dict[str, Any]) -> Node:

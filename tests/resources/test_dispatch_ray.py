@@ -151,6 +151,7 @@ def test_every_job_gives_one_result_with_its_reason_and_its_messages(
     ]
     heard: list[tuple[str, Message]] = []
     seen: list[str] = []
+    handler = signal.getsignal(signal.SIGTERM)
     ray = Ray(shared, nodes.address, gpu_memory_mib=GPU_MIB)
     results = list(ray.run(jobs, lambda result: seen.append(result.label), lambda *said: heard.append(said)))
     by_label = {result.label: result for result in results}
@@ -174,6 +175,7 @@ def test_every_job_gives_one_result_with_its_reason_and_its_messages(
     assert ("says", Report({"step": "training"})) in heard
     assert [type(message).__name__ for label, message in heard if label == "says"] == ["Report", "Failure"]
     assert list(shared.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_what_cannot_work_is_said_before_anything_starts(
