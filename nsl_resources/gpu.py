@@ -27,8 +27,11 @@ from nsl_resources.admission.needs import (
 )
 from nsl_resources.admission.node import NodeProbe, node_probe
 from nsl_resources.admission.nvml import NvmlProbe, gpu_devices
+from nsl_resources.admission.peaks import PeakRecord, PeakRecords, WorkerKind
 from nsl_resources.admission.policy import Ageing, Decision, decide
+from nsl_resources.admission.prediction import after_out_of_memory
 from nsl_resources.admission.rooms import Room
+from nsl_resources.admission.snapshot import Snapshot, Waiting
 from nsl_resources.admission.storage import default_ledger_path
 
 __all__ = [
@@ -45,12 +48,18 @@ __all__ = [
     "Need",
     "NodeProbe",
     "NvmlProbe",
+    "PeakRecord",
+    "PeakRecords",
     "Probe",
     "Reading",
     "Request",
     "Room",
+    "Snapshot",
     "Wait",
+    "Waiting",
     "WaitingLine",
+    "WorkerKind",
+    "after_out_of_memory",
     "decide",
     "default_ledger_path",
     "gpu_devices",

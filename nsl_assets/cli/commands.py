@@ -58,6 +58,7 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="clonal, spatial: principal components of the partner.  [default: 16]"),
         click.option("--total-umis", help="For a panel: UMIs per cell over all genes, obs:KEY, or a factor."),
         click.option("--probe-fraction", type=float, help="Share of cells (clonal: of clones) that is measured."),
+        click.option("--sha256", help="Refuse the file where its content has another SHA-256."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -188,6 +189,19 @@ def status(study: str | None, as_json: bool) -> None:
     from nsl_assets.cli.status import show_status
 
     show_status(study, as_json=as_json)
+
+
+@nsl.command(context_settings=CONTEXT)
+@click.option("--watch", is_flag=True, help="Show it anew every second, until Ctrl-C.")
+@_common
+def gpu(watch: bool, as_json: bool) -> None:
+    """Show GPUs and host: what is used and by whom, workers with their leases, who waits for what, predictions.
+
+    Without a GPU it shows the host. --json prints one snapshot.
+    """
+    from nsl_assets.cli.gpu import show_gpu
+
+    show_gpu(is_watching=watch, as_json=as_json)
 
 
 def _numbers(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...] | None:

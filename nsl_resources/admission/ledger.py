@@ -12,6 +12,7 @@ from nsl_resources.admission.host import HostProbe
 from nsl_resources.admission.line import HeldLease, Wait, WaitingLine, live_leases
 from nsl_resources.admission.needs import Lease, Need, Probe
 from nsl_resources.admission.policy import Ageing, check
+from nsl_resources.admission.snapshot import Snapshot, take_snapshot
 
 
 class Ledger:
@@ -36,6 +37,10 @@ class Ledger:
     def leases(self) -> list[Lease]:
         """All live leases of the node, of every process."""
         return live_leases(self.path)
+
+    def snapshot(self) -> Snapshot:
+        """The node as it is now: devices, leases, and who waits for what. It changes nothing but reaping the dead."""
+        return take_snapshot(self.path, self.probe, self.ageing)
 
     def line(self) -> WaitingLine:
         """A place to wait with several needs at once; close it when done."""

@@ -10,7 +10,7 @@ import random
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -89,11 +89,11 @@ class WaitingLine:
             rows.see(connection, self._id, me, slots, now_s)
             rows.note_budgets(connection, self._id, (reading.device for reading in readings))
             rows.join(connection, self._id, self._unsent)
-            readings = self._shared(connection, readings)
+            readings = shared_readings(connection, readings)
             waiting, leases = rows.requests(connection, now_s), rows.leases(connection)
             decision = decide(waiting, leases, readings, now_s, self._ageing)
             rows.note_blocked(connection, decision.blocked, now_s)
-            taken = [rows.take(connection, self._id, *grant, me) for grant in decision.grants.items()]
+            taken = [rows.take(connection, self._id, grant, me, now_s) for grant in decision.grants.items()]
         self._unsent.clear()
         granted = {key: HeldLease(self._path, lease) for key, lease in filter(None, taken)}
         for key in granted:
@@ -136,15 +136,7 @@ class WaitingLine:
         self._asked.clear()
 
     def _readings(self) -> list[Reading]:
-        probe, holders = self._probe, {lease.pid for lease in live_leases(self._path)}
-        return [Reading(d, probe.used_mib(d), probe.used_by_mib(d, holders)) for d in probe.devices()]
-
-    @staticmethod
-    def _shared(connection: sqlite3.Connection, readings: list[Reading]) -> list[Reading]:
-        """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
-        own = [replace(r, device=rows.smallest_budget(connection, r.device)) for r in readings]
-        others = rows.other_devices(connection, (r.device.id for r in readings))
-        return own + [Reading(device, used_mib=0) for device in others]
+        return measure(self._probe, live_leases(self._path))
 
 
 class HeldLease:
@@ -193,6 +185,19 @@ def backoff() -> Iterator[float]:
     while True:
         yield pause_s * chance.uniform(0.7, 1.0)
         pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
+
+
+def measure(probe: Probe, leases: Iterable[Lease]) -> list[Reading]:
+    """The use of every device, by everybody and by the holders of leases."""
+    holders = {lease.pid for lease in leases}
+    return [Reading(d, probe.used_mib(d), probe.used_by_mib(d, holders)) for d in probe.devices()]
+
+
+def shared_readings(connection: sqlite3.Connection, readings: Sequence[Reading]) -> list[Reading]:
+    """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
+    own = [replace(r, device=rows.smallest_budget(connection, r.device)) for r in readings]
+    others = rows.other_devices(connection, (r.device.id for r in readings))
+    return own + [Reading(device, used_mib=0) for device in others]
 
 
 def live_leases(path: Path) -> list[Lease]:

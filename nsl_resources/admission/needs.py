@@ -126,7 +126,7 @@ class Request:
     """One worker that waits. `slots` is how many more workers its waiter can start now.
 
     `blocked_since_s` is when it first stood at the head of its line without fitting. `gpus` are the ids of those that
-    its waiter may use; None: all.
+    its waiter may use; None: all. `label` is who asks, for observers.
     """
 
     id: int
@@ -136,11 +136,15 @@ class Request:
     blocked_since_s: float | None = None
     slots: int = 1
     gpus: frozenset[str] | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A granted need, alive as long as the process `pid` that started at `start`. `gpus`: ids of the GPUs, distinct."""
+    """A granted need, alive as long as the process `pid` that started at `start`.
+
+    `gpus`: ids of the GPUs, distinct. `since_s`: when it was granted, on the clock that all processes share.
+    """
 
     id: str
     need: Need
@@ -148,6 +152,7 @@ class Lease:
     pid: int
     start: str
     label: str
+    since_s: float = 0.0
 
     def share_of(self, device: Device) -> Share | None:
         """What it holds of a device; None for nothing."""

@@ -10,7 +10,6 @@ from functools import cache
 from nsl_resources.admission.needs import GPU, HOST, AdmissionError, Device, Lease, Need, Reading, Request
 from nsl_resources.admission.rooms import Node, Room, node
 
-
 _Kind = tuple[Need, frozenset[str] | None]
 """What makes two requests interchangeable: the need, and the GPUs that may serve it."""
 
@@ -73,12 +72,12 @@ def decide(
     """
     ageing = ageing or Ageing()
     left = node(readings, leases)
-    ranked = _ranked(requests, left, now_s, ageing)
-    slots = {request.waiter: request.slots for request in ranked}
+    in_order = ranked(requests, left, now_s, ageing)
+    slots = {request.waiter: request.slots for request in in_order}
     grants: dict[int, tuple[str, ...]] = {}
     blocked: dict[str, int] = {}
     too_large: set[_Kind] = set()
-    for request in ranked:
+    for request in in_order:
         need, is_patient = request.need, not _is_out_of_patience(request, now_s, ageing)
         # Rooms only shrink from here on: what did not fit does not fit, and a line that has its head needs no other.
         if slots[request.waiter] <= 0 or (is_patient and (need, request.gpus) in too_large and _line(need) in blocked):
@@ -102,8 +101,8 @@ def _line(need: Need) -> str:
     return GPU if need.n_gpus else HOST
 
 
-def _ranked(requests: Iterable[Request], left: Node, now_s: float, ageing: Ageing) -> list[Request]:
-    """By the largest share of one device, of memory or of cores, plus the age."""
+def ranked(requests: Iterable[Request], left: Node, now_s: float, ageing: Ageing) -> list[Request]:
+    """In the order in which they are served: by the largest share of one device (memory, cores), plus the age."""
     host = left.host.device
     gpu_mib = max((room.device.budget_mib for room in left.gpus), default=1)
 
@@ -156,6 +155,7 @@ def _promise(need: Need, host: Room, gpus: Iterable[Room], chosen: Sequence[Room
     if chosen is not None:
         host.promise(need.on_host)
     else:
-        chosen = [room for room in gpus if room.could_fit(need.on_gpu)][: need.n_gpus]
+        large_enough = [room for room in gpus if room.could_fit(need.on_gpu)]
+        chosen = sorted(large_enough, key=lambda room: -room.free_mib)[: need.n_gpus]
     for room in chosen:
         room.promise(need.on_gpu)

@@ -46,7 +46,7 @@ def leases(connection: sqlite3.Connection) -> list[Lease]:
 def _lease(row: sqlite3.Row) -> Lease:
     gpus = tuple(row["gpus"].split(_SEPARATOR)) if row["gpus"] else ()
     need = Need(row["memory_mib"], row["cores"], len(gpus), row["gpu_memory_mib"])
-    return Lease(row["id"], need, gpus, row["pid"], row["start"], row["label"])
+    return Lease(row["id"], need, gpus, row["pid"], row["start"], row["label"], row["since_s"])
 
 
 def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
@@ -63,7 +63,9 @@ def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
 def _request(row: sqlite3.Row) -> Request:
     need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
     devices = frozenset(row["devices"].split(_SEPARATOR))
-    return Request(row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices)
+    return Request(
+        row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices, row["label"]
+    )
 
 
 def see(connection: sqlite3.Connection, waiter: str, process: Process, slots: int, now_s: float) -> None:
@@ -119,17 +121,18 @@ def smallest_budget(connection: sqlite3.Connection, device: Device) -> Device:
 
 
 def take(
-    connection: sqlite3.Connection, waiter: str, request: int, gpus: tuple[str, ...], holder: Process
+    connection: sqlite3.Connection, waiter: str, grant: tuple[int, tuple[str, ...]], holder: Process, now_s: float
 ) -> tuple[str, Lease] | None:
-    """Turns a request of this waiter into a lease: (key, lease). None if the request is somebody else's."""
+    """Turns a granted request of this waiter into a lease: (key, lease). None if the request is somebody else's."""
+    request, gpus = grant
     row = connection.execute("SELECT * FROM request WHERE id = ? AND waiter = ?", [request, waiter]).fetchone()
     if row is None:
         return None
     need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
-    lease = Lease(uuid.uuid4().hex, need, gpus, holder.pid, holder.start, row["label"])
+    lease = Lease(uuid.uuid4().hex, need, gpus, holder.pid, holder.start, row["label"], now_s)
     connection.execute(
-        "INSERT INTO lease (id, waiter, memory_mib, cores, gpu_memory_mib, gpus, pid, start, label) "
-        "VALUES (:id, :waiter, :memory_mib, :cores, :gpu_memory_mib, :gpus, :pid, :start, :label)",
+        "INSERT INTO lease (id, waiter, memory_mib, cores, gpu_memory_mib, gpus, pid, start, label, since_s) "
+        "VALUES (:id, :waiter, :memory_mib, :cores, :gpu_memory_mib, :gpus, :pid, :start, :label, :since_s)",
         {**vars(lease), **vars(need), "waiter": waiter, "gpus": _SEPARATOR.join(gpus)},
     )
     connection.execute("DELETE FROM request WHERE id = ?", [request])

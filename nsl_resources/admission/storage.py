@@ -25,7 +25,7 @@ _NETWORK_FILESYSTEMS: Final = (
     "fuse.sshfs",
     "afs",
 )
-_SCHEMA_VERSION: Final = 2  # part of the file's name: processes of different versions do not share a ledger
+_SCHEMA_VERSION: Final = 3  # part of the file's name: processes of different versions do not share a ledger
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS waiter (
         id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start TEXT NOT NULL, slots INTEGER NOT NULL, seen_s REAL NOT NULL
@@ -42,7 +42,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS lease (
         id TEXT PRIMARY KEY, waiter TEXT NOT NULL, memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL,
         gpu_memory_mib INTEGER NOT NULL, gpus TEXT NOT NULL,
-        pid INTEGER NOT NULL, start TEXT NOT NULL, label TEXT NOT NULL
+        pid INTEGER NOT NULL, start TEXT NOT NULL, label TEXT NOT NULL, since_s REAL NOT NULL
     );
 """
 
