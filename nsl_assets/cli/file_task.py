@@ -9,7 +9,7 @@ from nsl_assets.errors import StudyError
 
 AUXILIARY: Final = ("auxiliary", "group", "unknown")
 PAIRED: Final = ("paired_auxiliary", "reference_components")
-ALWAYS: Final = ("layer", "total_umis", "probe_fraction")
+ALWAYS: Final = ("layer", "total_umis", "probe_fraction", "sha256")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class FileTaskOptions:
     reference_components: int | None = None
     total_umis: str | None = None
     probe_fraction: float | None = None
+    sha256: str | None = None
 
     def content(self, file: Path, auxiliary: str | None) -> dict[str, Any]:
         """The task as a study file has it. StudyError for an option that is missing or is about another task."""

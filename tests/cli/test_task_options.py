@@ -125,6 +125,7 @@ def test_options_that_do_not_fit_end_at_once_and_say_why(nsl: Nsl, file: Path, a
         (["--task", "time", "--auxiliary", "obs:day", "--stages", "2,4"], "'6', which is not among the stages 2, 4"),
         (["--task", "clonal", *OPTIONS["clonal"][:-1], "8"], "no time point '8' in obs:day"),
         (["--task", "clonal", *OPTIONS["clonal"], "--probe-fraction", "0.2"], "at least 50 are needed"),
+        (["--auxiliary", "obs:age", "--sha256", "ab" * 32], f"the task expects {'ab' * 32}"),
     ],
 )
 def test_what_the_file_lacks_is_a_finding_and_stops_a_run(nsl: Nsl, file: Path, arguments: list[str], said: str):
