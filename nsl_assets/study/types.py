@@ -46,6 +46,8 @@ class Machine(Settings):
     """Number format of matrix products on a GPU. Recorded with each run, not part of its identity."""
     worker_timeout_s: float = Field(default=86_400.0, gt=0)
     """A worker that runs longer is stopped and its cell reported as failed, seconds."""
+    worker_retries: int = Field(default=2, ge=0)
+    """How often a cell of the grid is tried again in one run after its worker was killed or ran out of memory."""
     chunk_entries: int = Field(default=262_144, ge=1_024)
     """Nonzero counts per zarr chunk. It changes speed and file sizes, never a number."""
     ray_address: str = "auto"
