@@ -1,23 +1,42 @@
-"""One cell of the grid as a job for a dispatcher: its order, the memory that it will need, its device."""
+"""One cell of the grid as a job for a dispatcher: its order, the memory that it will need, its device; its repeats."""
 
+import json
 import logging
 import math
+import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes
 from nsl_assets.models import Cost, devices_wanted, estimate_cost
 from nsl_assets.study import GridCell, Machine, Study
 from nsl_assets.worker import WorkerOrder, WorkerRuntime, preload
-from nsl_resources.dispatch import Failure, Message, Report, WorkerJob
-from nsl_resources.gpu import Device, Need, gpu_devices
+from nsl_resources.dispatch import Dispatcher, Failure, Log, Message, Report, WorkerJob, WorkerResult
+from nsl_resources.gpu import (
+    GPU,
+    HOST,
+    Device,
+    Need,
+    Peak,
+    PeakRecords,
+    WorkerKind,
+    after_out_of_memory,
+    gpu_devices,
+    node_probe,
+)
 
 _LOG: Final = logging.getLogger(__name__)
 PROBING_MIB = 500
 """Memory of a worker beside its model: interpreter, torch, the probe's networks."""
+CUDA_CONTEXT_MIB: Final = 600
+"""What a process takes of a GPU beside torch's allocator, whose peak is what `FitReport` holds."""
+_IN_USE: Final = re.compile(r"this process has ([\d.]+) (MiB|GiB) memory in use")
 
 
 @dataclass(frozen=True)
@@ -29,9 +48,9 @@ class JobMaker:
     storage: Path
 
     def job(self, cell: GridCell, hashes: CellHashes, n_genes: int) -> WorkerJob:
-        """The job of one cell of the grid, on a GPU where its model uses one and this machine has one large enough."""
+        """The job of one cell of the grid, on a GPU where its model uses one and this machine has one."""
         model = self.study.models[cell.model]
-        need = self.need(cell.model, estimate_cost(model, cell.n_cells, n_genes))
+        need = self.need(cell.model, estimate_cost(model, cell.n_cells, n_genes), n_genes)
         runtime = WorkerRuntime(
             device="cuda" if need.n_gpus else "cpu",
             n_devices=devices_wanted(model),
@@ -51,26 +70,60 @@ class JobMaker:
             gpu_memory_mib=need.gpu_memory_mib,
         )
 
-    def need(self, model: str, cost: Cost) -> Need:
-        """What a worker of a model leases of this machine."""
+    def need(self, model: str, cost: Cost, n_genes: int | None = None) -> Need:
+        """What a worker of a model leases of this machine: by recorded peaks of its kind where the genes are named.
+
+        Raises:
+            InputError: this machine has GPUs, the model uses them, and none is large enough.
+        """
         n_devices = devices_wanted(self.study.models[model])
-        on_gpu = self._can_use_gpus(cost, n_devices)
+        on_gpu = self._uses_gpus(model, cost, n_devices)
+        host_mib, gpu_mib = cost.memory_mib + PROBING_MIB, cost.device_memory_mib if on_gpu else 0.0
+        if n_genes is not None:
+            kind = self._kind(model, n_genes, on_gpu=on_gpu)
+            host_mib, gpu_mib = PeakRecords(self.storage).predict(kind, host_mib, gpu_mib)
         return Need(
-            memory_mib=math.ceil(cost.memory_mib) + PROBING_MIB,
+            memory_mib=math.ceil(host_mib),
             cores=self.machine.worker_threads * n_devices,
             n_gpus=n_devices if on_gpu else 0,
-            gpu_memory_mib=math.ceil(cost.device_memory_mib) if on_gpu else 0,
+            gpu_memory_mib=min(math.ceil(gpu_mib), max(gpu.budget_mib for gpu in self._gpus)) if on_gpu else 0,
         )
 
-    def _can_use_gpus(self, cost: Cost, n_devices: int) -> bool:
-        """Whether so many GPUs of this machine could ever hold the model; where not, the CPU trains it."""
-        large_enough = [
-            gpu
-            for gpu in self._gpus
-            # CUDA shows a process only one partition (MIG) of a GPU.
-            if gpu.budget_mib >= cost.device_memory_mib and (n_devices == 1 or not gpu.is_partition)
-        ]
-        return cost.device_memory_mib > 0 and len(large_enough) >= n_devices
+    def remember(self, cell: GridCell, n_genes: int, worker: WorkerResult, fit: Mapping[str, Any]) -> None:
+        """Records what a worker that ended well has used, for the predictions of the next; `fit`: see `FitReport`."""
+        cost = estimate_cost(self.study.models[cell.model], cell.n_cells, n_genes)
+        on_gpu_mib = float(fit.get("peak_device_memory_mib") or 0.0)
+        PeakRecords(self.storage).note(
+            self._kind(cell.model, n_genes, on_gpu=on_gpu_mib > 0),
+            cell.n_cells,
+            Peak(cost.memory_mib + PROBING_MIB, worker.peak_memory_mib),
+            Peak(cost.device_memory_mib, on_gpu_mib + CUDA_CONTEXT_MIB) if on_gpu_mib else None,
+        )
+
+    def _kind(self, model: str, n_genes: int, *, on_gpu: bool) -> WorkerKind:
+        settings = self.study.models[model]
+        return WorkerKind(
+            model=settings.kind,
+            settings=json.dumps(settings.model_dump(mode="json"), sort_keys=True),
+            n_genes=n_genes,
+            batch_size=getattr(settings, "batch_size", None),
+            device="gpu" if on_gpu else "cpu",
+        )
+
+    def _uses_gpus(self, model: str, cost: Cost, n_devices: int) -> bool:
+        """Whether the model trains on GPUs here. InputError where it would, but none is large enough."""
+        if cost.device_memory_mib <= 0 or not self._gpus:
+            return False
+        # CUDA shows a process only one partition (MIG) of a GPU.
+        usable = [gpu for gpu in self._gpus if n_devices == 1 or not gpu.is_partition]
+        if sum(gpu.budget_mib >= cost.device_memory_mib for gpu in usable) >= n_devices:
+            return True
+        raise InputError(
+            f"a worker of model '{model}' is expected to need {cost.device_memory_mib:,.0f} MiB on"
+            f" {'a GPU' if n_devices == 1 else f'each of {n_devices} GPUs'}; workers may use"
+            f" {', '.join(f'{gpu.budget_mib:,}' for gpu in usable) or 'none'} MiB of the GPUs here. Lower the batch size"
+            ' of the model, use a larger GPU, or train on the CPU: device = "cpu" of [machine].'
+        )
 
     @cached_property
     def _gpus(self) -> tuple[Device, ...]:
@@ -112,3 +165,57 @@ def _out_of_memory_text(job: WorkerJob, error: str) -> str:
         f"out of memory ({details}); {reserved} were reserved. Lower the batch size or the training size of this model,"
         " or give [machine] less to do at a time."
     )
+
+
+def run_repeating(
+    dispatcher: Dispatcher,
+    jobs: dict[str, WorkerJob],
+    devices: Sequence[Device],
+    on_message: Callable[[str, Message], None],
+) -> Generator[WorkerResult, None, None]:
+    """Yield one result a job; who runs out of memory is run again, once the others have ended.
+
+    Each time with 1.5 × its peak, until it ends otherwise or has had the largest budget of the devices. In `jobs` (by
+    label) the repeated job replaces the first.
+    """
+    waiting = list(jobs.values())
+    while waiting:
+        errors: dict[str, str] = {}
+
+        def listen(label: str, message: Message, errors: dict[str, str] = errors) -> None:
+            if isinstance(message, Report) and "out_of_memory" in message.payload:
+                errors[label] = str(message.payload["out_of_memory"])
+            on_message(label, message)
+
+        again = []
+        with closing(dispatcher.run(waiting, on_message=listen)) as results:
+            for result in results:
+                larger = _larger(jobs[result.label], result, errors.get(result.label, ""), devices)
+                if larger is None:
+                    yield result
+                else:
+                    jobs[result.label] = larger
+                    again.append(larger)
+                    on_message(result.label, Log("WARNING", f"out of memory: it is run again with {larger.need}"))
+        waiting = again
+
+
+def node_devices(machine: Machine) -> Sequence[Device]:
+    """The host and GPUs that workers of this machine share, with their budgets."""
+    return node_probe(machine.memory_mib, machine.cores, machine.device == "auto").devices()
+
+
+def _larger(job: WorkerJob, result: WorkerResult, error: str, devices: Sequence[Device]) -> WorkerJob | None:
+    """The job with more memory of what ran out; None where it did not run out, or there is no more."""
+    if result.reason != "out of memory":
+        return None
+    is_gpu = job.n_gpus > 0 and "cuda" in error.lower()
+    kind, peak_mib = (GPU, _used_of_gpu_mib(error)) if is_gpu else (HOST, result.peak_memory_mib)
+    need = after_out_of_memory(job.need, kind, peak_mib, devices)
+    return None if need is None else replace(job, memory_mib=need.memory_mib, gpu_memory_mib=need.gpu_memory_mib)
+
+
+def _used_of_gpu_mib(error: str) -> float:
+    """What torch says that the process held when it ran out; 0 where it does not say."""
+    found = _IN_USE.search(error)
+    return 0.0 if found is None else float(found[1]) * (1024 if found[2] == "GiB" else 1)

@@ -16,6 +16,8 @@ from nsl_resources.admission.host import HostBudget, HostProbe, host_budget
 from nsl_resources.admission.ledger import Ledger
 from nsl_resources.admission.line import HeldLease, Wait, WaitingLine
 from nsl_resources.admission.needs import (
+    GPU,
+    HOST,
     AdmissionError,
     AdmissionTimeoutError,
     Device,
@@ -29,12 +31,14 @@ from nsl_resources.admission.node import NodeProbe, node_probe
 from nsl_resources.admission.nvml import NvmlProbe, gpu_devices
 from nsl_resources.admission.peaks import PeakRecord, PeakRecords, WorkerKind
 from nsl_resources.admission.policy import Ageing, Decision, decide
-from nsl_resources.admission.prediction import after_out_of_memory
+from nsl_resources.admission.prediction import Peak, after_out_of_memory
 from nsl_resources.admission.rooms import Room
 from nsl_resources.admission.snapshot import Snapshot, Waiting
 from nsl_resources.admission.storage import default_ledger_path
 
 __all__ = [
+    "GPU",
+    "HOST",
     "AdmissionError",
     "AdmissionTimeoutError",
     "Ageing",
@@ -48,6 +52,7 @@ __all__ = [
     "Need",
     "NodeProbe",
     "NvmlProbe",
+    "Peak",
     "PeakRecord",
     "PeakRecords",
     "Probe",

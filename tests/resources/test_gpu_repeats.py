@@ -1,0 +1,173 @@
+"""Jobs of the grid on a machine with simulated GPUs: predicted by records, refused with numbers, repeated with more."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nsl_assets import jobs
+from nsl_assets.errors import InputError
+from nsl_assets.jobs import PROBING_MIB, JobMaker, run_repeating
+from nsl_assets.models import estimate_cost
+from nsl_assets.study import GridCell, Machine, parse_project
+from nsl_resources.dispatch import LocalPool, Log, Message, Report, WorkerJob, WorkerResult
+from nsl_resources.gpu import AdmissionError, Device, Ledger, Need
+
+CELL = GridCell(task="cells", model="model", n_cells=500, level=0.1, seed=1)
+ON_GPU = {"kind": "custom", "class_path": "x.py:X", "memory_mib": 1_000, "device_memory_mib": 3_000}
+
+
+def maker(monkeypatch: pytest.MonkeyPatch, storage: Path, *gpus: Device) -> JobMaker:
+    monkeypatch.setattr(jobs, "gpu_devices", lambda: gpus)
+    monkeypatch.setattr(jobs, "torch_has_cuda", lambda: True)
+    study = {
+        "sizes": [500],
+        "tasks": {"cells": {"kind": "simulated_cells"}},
+        "models": {"model": ON_GPU},
+        "noise": {"kind": "binomial_thinning", "levels": [1.0, 0.5, 0.1]},
+    }
+    return JobMaker(parse_project({"studies": {"s": study}}).study("s"), Machine(), storage)
+
+
+def gpu(memory_mib: int, name: str = "GPU-0") -> Device:
+    return Device("gpu", name, memory_mib + 500, 500, memory_mib, 0)
+
+
+def need_of(made: JobMaker, n_genes: int = 2_000) -> Need:
+    return made.need("model", estimate_cost(made.study.models["model"], CELL.n_cells, n_genes), n_genes)
+
+
+def ended(label: str, reason: str = "succeeded", peak_mib: float = 0.0) -> WorkerResult:
+    return WorkerResult(label, 0, reason, 1.0, 1.0, peak_mib, "")
+
+
+def test_a_worker_is_predicted_by_what_those_before_it_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = maker(monkeypatch, tmp_path, gpu(80_000))
+    assert need_of(made) == Need(1_000 + PROBING_MIB, 1, 1, 3_000)
+    made.remember(CELL, 2_000, ended("x", peak_mib=900.0), {"peak_device_memory_mib": 4_000.0})
+    assert need_of(made) == Need(900, 1, 1, 4_000 + jobs.CUDA_CONTEXT_MIB)
+    assert need_of(made, n_genes=3_000) == Need(1_000 + PROBING_MIB, 1, 1, 3_000)
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("gpus", [(gpu(2_000), gpu(2_900, "GPU-1")), (gpu(2_999, "MIG-0"),)])
+def test_more_than_any_gpu_has_is_refused_with_the_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: tuple[Device, ...]
+) -> None:
+    """By the plan and at launch: both ask the maker of jobs for the need."""
+    with pytest.raises(
+        InputError, match=rf"'model' is expected to need 3,000 MiB on a GPU.*{gpus[-1].budget_mib:,} MiB"
+    ):
+        need_of(maker(monkeypatch, tmp_path, *gpus))
+
+
+class NodeOf:
+    """A host of 1,000 MiB, idle, with given GPUs."""
+
+    def __init__(self, *gpus: Device) -> None:
+        self._devices = (Device("host", "host", 1_000, 0, 1_000, 2), *gpus)
+
+    def devices(self) -> tuple[Device, ...]:
+        return self._devices
+
+    def used_mib(self, device: Device) -> int:  # noqa: ARG002
+        return 0
+
+    def used_by_mib(self, device: Device, pids: object) -> dict[int, int]:  # noqa: ARG002
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (WorkerJob("a", ["true"], 1_001), "1,001 MiB"),
+        (WorkerJob("a", ["true"], 10, n_gpus=1, gpu_memory_mib=8_001), "8,001 MiB on a GPU"),
+        (WorkerJob("a", ["true"], 10, n_gpus=2, gpu_memory_mib=10), "each of 2 GPUs"),
+    ],
+)
+def test_a_pool_refuses_what_no_device_can_hold_before_anything_starts(
+    tmp_path: Path, job: WorkerJob, said: str
+) -> None:
+    marker = tmp_path / "started"
+    first = WorkerJob("first", [sys.executable, "-c", f"open({str(marker)!r}, 'w')"], 10)
+    pool = LocalPool(Ledger(NodeOf(gpu(8_000)), tmp_path / "ledger.sqlite"))
+    with pytest.raises(AdmissionError, match=said) as refused:
+        list(pool.run([first, job]))
+    assert "GPU-0: 8,000 MiB" in str(refused.value) and "host: 1,000 MiB" in str(refused.value)
+    assert not marker.exists()
+
+
+# ---- repeats
+
+
+class ByReservation:
+    """Ends each job by its reservation: out of memory below what it takes, with the given error."""
+
+    def __init__(self, takes_mib: dict[str, int], error: str = "Unable to allocate") -> None:
+        self.takes_mib, self.error = takes_mib, error
+        self.rounds: list[list[WorkerJob]] = []
+
+    def run(self, jobs, on_message=None):  # type: ignore[no-untyped-def]
+        self.rounds.append(list(jobs))
+        for job in self.rounds[-1]:
+            has_mib = job.gpu_memory_mib if job.n_gpus else job.memory_mib
+            if has_mib >= self.takes_mib[job.label]:
+                yield ended(job.label)
+            else:
+                on_message(job.label, Report({"out_of_memory": self.error}))
+                yield ended(job.label, "out of memory", peak_mib=has_mib)
+
+
+DEVICES = (Device("host", "host", 1_200, 200, 1_000, 2), gpu(8_000))
+
+
+def test_who_ran_out_of_host_memory_is_run_again_with_1_5_times_its_peak() -> None:
+    pool = ByReservation({"small": 100, "large": 500})
+    todo = {label: WorkerJob(label, ["true"], 300) for label in ("small", "large")}
+    said: list[tuple[str, Message]] = []
+    results = list(run_repeating(pool, todo, DEVICES, lambda label, message: said.append((label, message))))
+    assert [(result.label, result.reason) for result in results] == [("small", "succeeded"), ("large", "succeeded")]
+    assert [[(job.label, job.memory_mib) for job in jobs] for jobs in pool.rounds] == [
+        [("small", 300), ("large", 300)],
+        [("large", 450)],
+        [("large", 675)],
+    ]
+    assert todo["large"].memory_mib == 675
+    assert sum(isinstance(message, Log) and "run again" in message.text for _, message in said) == 2
+
+
+def test_who_ran_out_of_gpu_memory_gets_more_of_the_gpu_alone() -> None:
+    pool = ByReservation(
+        {"a": 6_000},
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB of which 1 GiB is free. "
+        "Including non-PyTorch memory, this process has 4.00 GiB memory in use.",
+    )
+    todo = {"a": WorkerJob("a", ["true"], 300, n_gpus=1, gpu_memory_mib=1_000)}
+    (result,) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None)
+    assert result.is_success
+    assert [(jobs[0].memory_mib, jobs[0].gpu_memory_mib) for jobs in pool.rounds] == [(300, 1_000), (300, 6_144)]
+
+
+def test_who_has_had_all_there_is_fails() -> None:
+    pool = ByReservation({"a": 5_000})
+    todo = {"a": WorkerJob("a", ["true"], 900)}
+    (result,) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None)
+    assert result.reason == "out of memory"
+    assert [jobs[0].memory_mib for jobs in pool.rounds] == [900, 1_000]
+
+
+def test_a_real_worker_is_repeated_until_it_has_enough(tmp_path: Path) -> None:
+    """It exits with the code of "out of memory" until it has been started three times."""
+    starts = tmp_path / "starts"
+    code = (
+        f"import sys; file = open({str(starts)!r}, 'a+'); file.seek(0); n = len(file.read()); file.write('x');"
+        "sys.exit(42 if n < 2 else 0)"
+    )
+    todo = {"a": WorkerJob("a", [sys.executable, "-c", code], 100)}
+    pool = LocalPool(Ledger(NodeOf(), tmp_path / "ledger.sqlite"))
+    (result,) = run_repeating(pool, todo, NodeOf().devices(), lambda _label, _message: None)
+    assert result.is_success
+    assert starts.read_text() == "xxx"
+    assert todo["a"].memory_mib == 225
