@@ -8,6 +8,7 @@
 Everything but ``landed`` can be deleted: the next publication makes it again.
 """
 
+from nsl_resources.results.compaction import Spare
 from nsl_resources.results.landing import Damaged
 from nsl_resources.results.publishing import Publication
 from nsl_resources.results.reading import connect, query
@@ -45,6 +46,7 @@ __all__ = [
     "Results",
     "Row",
     "RunRow",
+    "Spare",
     "StudyRow",
     "Table",
     "TableName",

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -82,9 +83,12 @@ def sweep_temporary(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def superseded(states: Sequence[Generation], grace_s: float = GRACE_S) -> list[Generation]:
+    """Of the states, oldest first, those that were superseded longer ago than the grace."""
+    return [old for old, later in itertools.pairwise(states) if time.time() - later.path.stat().st_mtime > grace_s]
+
+
 def remove_old(root: Path, grace_s: float = GRACE_S) -> None:
     """Remove the states that were superseded longer ago than the grace."""
-    states = generations(root)
-    for old, later in itertools.pairwise(states):
-        if time.time() - later.path.stat().st_mtime > grace_s:
-            old.path.unlink(missing_ok=True)
+    for old in superseded(generations(root), grace_s):
+        old.path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ The name makes landing idempotent, lets any number of processes land at once wit
 damaged file from a good one.
 """
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from nsl_assets.errors import StorageError
 from nsl_resources.artifacts import atomic_write_bytes
 from nsl_resources.results.encoding import encode
 from nsl_resources.results.rows import Row
-from nsl_resources.results.schema import LANDED_FILE, SCHEMA_VERSION, Table
+from nsl_resources.results.schema import LANDED_FILE, SCHEMA_VERSION, TABLES, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,30 +44,31 @@ def landed_folder(root: Path, table: Table) -> Path:
 
 def land(root: Path, table: Table, rows: Sequence[Row]) -> Path | None:
     """Write rows to one new Parquet file; None without rows. The same rows again are the same file."""
-    if not rows:
+    import pyarrow as pa
+
+    return land_arrow(root, table, pa.Table.from_pylist([encode(table, row) for row in rows], table.arrow_schema))
+
+
+def land_arrow(root: Path, table: Table, rows: "pa.Table") -> Path | None:
+    """`land` of rows that have the columns of the table."""
+    if rows.num_rows == 0:
         return None
-    content = _parquet(table, rows)
+    content = parquet_bytes(rows)
     path = landed_folder(root, table) / f"{_digest(content)}.parquet"
     if not path.exists():
         atomic_write_bytes(path, content)
     return path
 
 
-def _parquet(table: Table, rows: Sequence[Row]) -> bytes:
-    import pyarrow as pa
+def parquet_bytes(rows: "pa.Table") -> bytes:
+    """A Parquet file of rows of a table, with the schema version."""
     import pyarrow.parquet as pq
 
-    schema = table.arrow_schema.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    rows = rows.replace_schema_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
     content = io.BytesIO()
     # Statistics and dictionaries cost half of the time and a third of the bytes of so small a file.
-    pq.write_table(
-        pa.Table.from_pylist([encode(table, row) for row in rows], schema),
-        content,
-        compression="zstd",
-        use_dictionary=False,
-        write_statistics=False,
-    )
-    return content.getvalue()
+    pq.write_table(rows, content, compression="zstd", use_dictionary=False, write_statistics=False)
+    return bytes(content.getvalue())
 
 
 def _digest(content: bytes) -> str:
@@ -81,11 +83,27 @@ def read_landed(path: Path, table: Table) -> "pa.Table":
         StorageError: a newer version of nsl landed it.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     content = path.read_bytes()
     if _digest(content) != path.stem:
         raise DamagedFileError(f"its {len(content)} bytes are not those that were written")
+    rows = parse_parquet(content, table, path)
+    if rows.num_rows == 0:
+        raise DamagedFileError("it holds no rows")
+    names = pa.array([path.name] * rows.num_rows, pa.string())
+    return rows.append_column(landed_schema(table).field(LANDED_FILE.name), names)
+
+
+def parse_parquet(content: bytes, table: Table, path: Path) -> "pa.Table":
+    """Rows of a Parquet file as the table has them today; ``path`` is for messages.
+
+    Raises:
+        DamagedFileError: it is no Parquet file, or of other columns.
+        StorageError: a newer version of nsl wrote it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         version = int((rows.schema.metadata or {}).get(_VERSION_KEY, b"0"))
@@ -93,10 +111,7 @@ def read_landed(path: Path, table: Table) -> "pa.Table":
         raise DamagedFileError(f"it is no Parquet file: {error}") from error
     if version > SCHEMA_VERSION:
         raise newer_schema_error(path, version)
-    if rows.num_rows == 0:
-        raise DamagedFileError("it holds no rows")
-    names = pa.array([path.name] * rows.num_rows, pa.string())
-    return _conformed(rows, table).append_column(landed_schema(table).field(LANDED_FILE.name), names)
+    return _conformed(rows, table)
 
 
 def landed_schema(table: Table) -> "pa.Schema":
@@ -139,3 +154,15 @@ def move_aside(root: Path, table: Table, path: Path, problem: str) -> Damaged:
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
     return Damaged(target, problem)
+
+
+def recorded_artifacts(root: Path, study: str) -> frozenset[str]:
+    """Content hashes that the landed measurements of a study name; damaged files have none."""
+    table = TABLES["measurement"]
+    names = [column.name for column in table.columns if column.name.endswith("_hash")]
+    found: set[str] = set()
+    for path in landed_folder(root, table).glob("[!.]*.parquet"):
+        with contextlib.suppress(DamagedFileError, FileNotFoundError):
+            for row in read_landed(path, table).select(["study", *names]).to_pylist():
+                found.update(row[name] for name in names if row["study"] == study)
+    return frozenset(found)

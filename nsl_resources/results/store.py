@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from nsl_assets.errors import StorageError
 from nsl_resources.results import landing, publishing, reading
+from nsl_resources.results.compaction import Spare, compact, old_databases, spare_files
 from nsl_resources.results.database import MEMORY_LIMIT, THREADS
+from nsl_resources.results.landing import recorded_artifacts
 from nsl_resources.results.public import public_path
 from nsl_resources.results.rows import Row
 from nsl_resources.results.schema import TABLES, TableName
@@ -53,6 +55,29 @@ class Results:
             StorageError: the storage is full or unwritable, or holds files of a newer version of nsl.
         """
         return publishing.publish(self.root, rebuild=rebuild, threads=self._threads, memory_limit=self._memory_limit)
+
+    def spare_files(self) -> list[Spare]:
+        """Landed files that `compact` would remove: without a valid row, or to be merged with others."""
+        return spare_files(self.root)
+
+    def compact(self) -> list[Spare]:
+        """Remove landed files without valid rows and merge the rest where there are many; publish. Returns what went.
+
+        Killed at any moment, it loses no valid row. Superseded rows are gone for good.
+        """
+        self.publish()
+        found = compact(self.root)
+        if any(spare.paths for spare in found):
+            self.publish(rebuild=True)
+        return found
+
+    def old_databases(self) -> list[Path]:
+        """Private database files of earlier publications; each publication removes them too."""
+        return old_databases(self.root)
+
+    def recorded_artifacts(self, study: str) -> frozenset[str]:
+        """Content hashes of all artifacts that landed measurements of a study name, superseded ones too."""
+        return recorded_artifacts(self.root, study)
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
         """`connect` to these results: read-only, the newest published rows."""

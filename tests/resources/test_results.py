@@ -745,6 +745,98 @@ def test_the_public_file_follows_when_the_private_databases_were_deleted(results
     assert rows_in(results.public_path) == 2
 
 
+# Compaction
+
+
+def landed_files(results: Results) -> list[Path]:
+    return sorted((results.root / "results" / "landed").rglob("*.parquet"))
+
+
+def superseding(results: Results, n_seeds: int) -> list[tuple[Any, ...]]:
+    """Two measurements of every seed, in files of one row; of seed 0 both at the same moment. The valid rows."""
+    for seed in range(n_seeds):
+        results.land("measurement", [measurement(seed, 1.0)])
+        results.land("measurement", [measurement(seed, 2.0, minutes=min(seed, 1))])
+    results.land("run", [run("a", "failed", reason="exit 1")])
+    results.publish()
+    return published(results)
+
+
+@pytest.mark.parametrize("n_seeds", [5, 12])
+def test_compaction_keeps_every_valid_row_in_fewer_files(
+    results: Results, n_seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nsl_resources.results.compaction.FEWEST_TO_MERGE", 10)
+    before = superseding(results, n_seeds)
+    assert len(before) == n_seeds
+    spare = {one.table.name: one for one in results.spare_files() if one.paths}
+    assert list(spare) == ["measurement"]
+    assert len(landed_files(results)) == 2 * n_seeds + 1, "asking removes nothing"
+    results.compact()
+    assert len(landed_files(results)) == (2 if n_seeds == 12 else n_seeds + 1)
+    assert published(results) == before
+    with results.connect() as connection:
+        names = connection.execute("SELECT landed_file FROM measurement UNION SELECT landed_file FROM run").fetchall()
+    assert {name for (name,) in names} == {path.name for path in landed_files(results)}
+    results.publish(rebuild=True)
+    assert published(results) == before
+    assert not any(one.paths for one in results.spare_files())
+    results.land("measurement", [measurement(0, 3.0, minutes=5)])
+    results.publish()
+    assert published(results)[0] == (0, 3.0)
+
+
+KILLED_COMPACTION = """
+    import os, signal, sys
+    from pathlib import Path
+    from nsl_resources.results import Results, compaction
+    compaction.FEWEST_TO_MERGE = 10
+    unlink, n_left = Path.unlink, int(sys.argv[2])
+    def die(path, *arguments, **named):
+        global n_left
+        if path.suffix == ".parquet":
+            n_left -= 1
+            if n_left < 0:
+                print("ready", flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        unlink(path, *arguments, **named)
+    Path.unlink = die
+    Results(Path(sys.argv[1])).compact()
+"""
+
+
+@pytest.mark.parametrize("n_removed", [0, 1, 9, 23])
+def test_a_killed_compaction_loses_no_row(results: Results, n_removed: int) -> None:
+    before = superseding(results, 12)
+    with python(KILLED_COMPACTION, results.root, n_removed) as compaction:
+        assert compaction.wait() == -signal.SIGKILL
+    assert len(landed_files(results)) == 2 * 12 + 2 - n_removed
+    results.publish(rebuild=True)
+    assert published(results) == before
+    results.compact()
+    results.publish(rebuild=True)
+    assert published(results) == before
+
+
+def test_what_lands_while_others_compact_stays(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    superseding(results, 5)
+    published_state = results.spare_files
+    results.land("measurement", [measurement(0, 9.0, minutes=30)])
+    monkeypatch.setattr(results, "publish", lambda **_: None)
+    assert published_state()
+    results.compact()
+    monkeypatch.undo()
+    results.publish()
+    assert published(results)[0] == (0, 9.0)
+
+
+def test_artifacts_of_a_study_are_known_from_superseded_rows_too(results: Results) -> None:
+    results.land("measurement", [measurement(0)])
+    results.land("measurement", [measurement(0, minutes=1, model_hash="f" * 32)])
+    results.land("measurement", [measurement(0, study="second", model_hash="9" * 32)])
+    assert results.recorded_artifacts("first") == {letter * 32 for letter in "abcdef"}
+
+
 # Versions
 
 
