@@ -18,6 +18,8 @@ from nsl_assets.study_records import leakage_records, provenance, training_recor
 from nsl_resources.artifacts import atomic_write_bytes
 from nsl_resources.results import Results
 
+FILE_LIST = "files.txt"
+"""What a report consists of, one name a line: the next one removes what it does not write again."""
 NOT_CALIBRATED = "A table does not say from how many pairs each value was estimated: what bias to expect is not known."
 
 
@@ -126,11 +128,23 @@ def write_table_report(path: Path, columns: TableColumns, settings: LawSettings,
 
 
 def _written(content: ReportContent, folder: Path, table: str, warning: str = "") -> WrittenReport:
-    files = []
-    for name, make in report.report_files(content).items():
-        files.append(folder / name)
-        atomic_write_bytes(files[-1], make())
-    return WrittenReport(folder, table, tuple(files), warning)
+    """Write all files, and remove those of an earlier report that this one does not have; nothing else is touched."""
+    made = report.report_files(content)
+    earlier = _listed(folder / FILE_LIST)
+    for name, make in made.items():
+        atomic_write_bytes(folder / name, make())
+    atomic_write_bytes(folder / FILE_LIST, "".join(f"{name}\n" for name in made).encode())
+    for name in earlier - set(made):
+        (folder / name).unlink(missing_ok=True)
+    return WrittenReport(folder, table, tuple(folder / name for name in made), warning)
+
+
+def _listed(path: Path) -> set[str]:
+    """The files that an earlier report says it wrote, those inside its folder."""
+    if not path.is_file():
+        return set()
+    names = (Path(line) for line in path.read_text().splitlines())
+    return {str(name) for name in names if not name.is_absolute() and ".." not in name.parts}
 
 
 def study_content(results: Results, name: str, study: Study, bias: StudyBias | None = None) -> ReportContent:

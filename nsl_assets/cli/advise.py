@@ -9,17 +9,7 @@ from nsl_assets.cli.law_request import MeasuredSource
 from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.errors import InputError
 from nsl_assets.laws import LawSettings, MeasuredCurve
-from nsl_assets.planning import ADVICE_FLAGS, Advice, BestPlan, PlanningSettings
-
-TITLES = {
-    "target_depth": "How deep?",
-    "headroom": "What is left to gain?",
-    "budget": "What does the budget buy?",
-    "cheapest": "What is cheapest?",
-    "frontier": "And for other money?",
-    "what_pays": "What pays most?",
-}
-"""Every question in words, in the order of the answers."""
+from nsl_assets.planning import ADVICE_FLAGS, QUESTIONS, Advice, BestPlan, PlanningSettings
 
 
 def advise_source(source: MeasuredSource, laws: LawSettings, planning: PlanningSettings, *, as_json: bool) -> int:
@@ -71,7 +61,7 @@ def _text(of_task: TaskAdvice) -> str:
     """All models of a task, question by question."""
     models = dict.fromkeys(one.model for one in of_task.advice)
     parts = [f"{of_task.task}\n{'=' * len(of_task.task)}"]
-    for question, title in TITLES.items():
+    for question, title in QUESTIONS.items():
         answers = [one for model in models for one in of_task.advice if (one.model, one.question) == (model, question)]
         if answers:
             parts.append("\n".join([title, *(_answer(one) for one in answers)]))

@@ -6,7 +6,7 @@ Nothing here fits laws of its own, stores or draws.
 
 from typing import Final
 
-from nsl_assets.planning.advice import ADVICE_FLAGS, Advice, Estimate, Question
+from nsl_assets.planning.advice import ADVICE_FLAGS, QUESTIONS, Advice, Estimate, Question
 from nsl_assets.planning.advise import Circumstances, advise
 from nsl_assets.planning.budget import budget_advice
 from nsl_assets.planning.cheapest import cheapest_advice
@@ -26,6 +26,7 @@ CODE_VERSION: Final = "1"
 __all__ = [
     "ADVICE_FLAGS",
     "CODE_VERSION",
+    "QUESTIONS",
     "Advice",
     "BestPlan",
     "CheapestPlan",

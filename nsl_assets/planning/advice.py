@@ -7,6 +7,16 @@ from nsl_assets.planning.plans import BestPlan
 
 Question = Literal["target_depth", "headroom", "budget", "cheapest", "frontier", "what_pays"]
 
+QUESTIONS: Final[dict[Question, str]] = {
+    "target_depth": "How deep?",
+    "headroom": "What is left to gain?",
+    "budget": "What does the budget buy?",
+    "cheapest": "What is cheapest?",
+    "frontier": "And for other money?",
+    "what_pays": "What pays most?",
+}
+"""Every question in words, in the order of the answers."""
+
 ADVICE_FLAGS: Final = {
     "extrapolated": "a depth or number of cells lies beyond what was measured; the interval holds if the law does",
     "imprecise": "the interval spans more than a factor of 4",

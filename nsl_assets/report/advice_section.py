@@ -2,20 +2,13 @@
 
 from typing import Final
 
+from nsl_assets.planning import QUESTIONS
 from nsl_assets.report.blocks import Cell, PageTable, Row, Section, number_cell, text_cell
 from nsl_assets.report.content import Advice, ReportContent
 from nsl_assets.report.numbers import count_text
 from nsl_assets.report.selection import tasks_of
 
-QUESTIONS: Final = {
-    "planning": "Can it be planned?",
-    "target_depth": "How deep?",
-    "headroom": "What is left to gain?",
-    "budget": "What does the budget buy?",
-    "cheapest": "What is cheapest?",
-    "frontier": "And for other money?",
-    "what_pays": "What pays most?",
-}
+ASKED: Final = {"planning": "Can it be planned?", **QUESTIONS}
 """The planner's questions in words, in the order in which they are answered; first, that of the settings."""
 NOTE: Final = "Numbers in brackets: intervals. What the data cannot answer is refused, with what to measure instead."
 
@@ -24,7 +17,7 @@ def advice_section(content: ReportContent) -> Section | None:
     """The answers as a table, by task and question; None where nothing was asked."""
     if not content.advice:
         return None
-    tasks, questions = tasks_of(content), list(QUESTIONS)
+    tasks, questions = tasks_of(content), list(ASKED)
     ordered = sorted(content.advice, key=lambda one: (tasks.index(one.task), questions.index(one.question)))
     table = PageTable(
         name="advice",
@@ -42,7 +35,7 @@ def _row(one: Advice) -> Row:
         text_cell(one.task),
         text_cell(one.model),
         number_cell(one.n_cells, count_text),
-        Cell(QUESTIONS[one.question], list(QUESTIONS).index(one.question)),
+        Cell(ASKED[one.question], list(ASKED).index(one.question)),
         text_cell(f"No answer. {one.sentence}" if one.is_refused else one.sentence),
     )
     return Row(cells, one.task, one.model)

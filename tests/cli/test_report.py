@@ -146,3 +146,22 @@ def test_bad_input_is_one_message(nsl: Nsl, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("umis_per_cell,mi_bits\n10,much\n")
     code, _, err = nsl("report", tmp_path / "bad.csv")
     assert code == 1 and "no curve can be read" in err and "'much'" in err
+
+
+def test_a_second_report_leaves_no_file_of_the_first_and_touches_no_other(
+    nsl: Nsl, table: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+    assert nsl("report", table, "--output", folder)[0] == 0
+    first = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    (folder / "figures" / "mine.svg").write_text("drawn by hand")
+    pd.read_csv(table).assign(model="scvi").to_csv(table, index=False)
+    assert nsl("report", table, "--output", folder)[0] == 0
+    second = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    gone, new = first - second, second - first
+    assert gone
+    assert all("pca" in path.name for path in gone)
+    assert (folder / "figures" / "mine.svg").read_text() == "drawn by hand"
+    assert Path("figures/mine.svg") in new
+    listed = set(map(Path, (folder / "files.txt").read_text().splitlines()))
+    assert listed == second - {Path("figures/mine.svg"), Path("files.txt")}
