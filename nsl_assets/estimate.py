@@ -1,6 +1,7 @@
 """What a study will cost, before it runs: cells of the grid, time, memory and disk."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nsl_assets.errors import StorageError
@@ -92,16 +93,23 @@ class StudyCost:
 
 
 def study_cost(name: str, study: Study, platform: Platform) -> StudyCost:
-    """Cost of what is left of a study on this machine.
+    """Cost of what is left of a study on this machine; see `cells_cost`."""
+    return cells_cost(name, study, study.cells(), platform)
+
+
+def cells_cost(name: str, study: Study, cells: Iterable[GridCell], platform: Platform) -> StudyCost:
+    """Cost of what is left of some cells of the grid of a study on this machine.
 
     Time comes from earlier runs of the same model at the same number of training cells, where there are any.
     """
     by_model: dict[tuple[str, str], list[GridCell]] = defaultdict(list)
-    for cell in study.cells():
+    levels: dict[str, set[float]] = defaultdict(set)
+    for cell in cells:
         by_model[cell.task, cell.model].append(cell)
+        levels[cell.task].add(cell.level)
     recorded = _recorded_seconds(platform.results, name)
-    models = tuple(_model_cost(study, cells, recorded, platform) for cells in by_model.values())
-    noised = sum(_noised_mib(study, task, platform.artifacts) for task in study.tasks)
+    models = tuple(_model_cost(study, group, recorded, platform) for group in by_model.values())
+    noised = sum(_noised_mib(study, task, levels[task], platform.artifacts) for task in levels)
     return StudyCost(models, noised)
 
 
@@ -109,13 +117,14 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
     task, model = cells[0].task, cells[0].model
     size = outline(study.tasks[task])
     left = [cell for cell in cells if not is_measured(cell_hashes(study, cell), platform.artifacts)]
-    costs = {n_cells: estimate_cost(study.models[model], n_cells, size.n_genes) for n_cells in study.sizes_of(model)}
+    sizes = sorted({cell.n_cells for cell in cells})
+    costs = {n_cells: estimate_cost(study.models[model], n_cells, size.n_genes) for n_cells in sizes}
     fixed_s = START_UP_S + _probing_seconds(study, size.n_probe)
     # A record speaks for the present settings only where one of its cells is stored under their hashes.
     stored_sizes = {cell.n_cells for cell in set(cells).difference(left)}
     known = {n_cells: recorded[task, model, n_cells] for n_cells in stored_sizes if (task, model, n_cells) in recorded}
     seconds = [known.get(cell.n_cells, fixed_s + costs[cell.n_cells].seconds) for cell in left]
-    kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models == "all" else []
+    kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models != "none" else []
     largest = max(costs.values(), key=lambda cost: cost.memory_mib)
     needs = JobMaker(study, platform.machine, platform.storage).need(model, largest)
     return ModelCost(
@@ -163,11 +172,11 @@ def _n_workers(need: Need, platform: Platform) -> int:
     return max(1, min(room))
 
 
-def _noised_mib(study: Study, task: str, artifacts: Artifacts) -> float:
+def _noised_mib(study: Study, task: str, levels: Iterable[float], artifacts: Artifacts) -> float:
     """Disk of the counts that are not stored yet. Thinning keeps at most all nonzero counts, and few of the shallow."""
     n_counts = outline(study.tasks[task]).n_cells * COUNTS_PER_CELL
     missing = {} if artifacts.is_complete("data", data_hash(study.tasks[task])) else {"data": 1.0}
-    for level in study.levels:
+    for level in levels:
         for seed in study.seeds:
             digest = noised_hash(study, task, level, seed)
             if level < 1.0 and not artifacts.is_complete("noised", digest):

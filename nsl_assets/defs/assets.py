@@ -8,14 +8,17 @@ import dagster as dg
 
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
-from nsl_assets.defs.events import combined_version, record_partition
-from nsl_assets.defs.grid_run import GridRun, plain_failures
+from nsl_assets.defs.events import combined_version
+from nsl_assets.defs.grid_run import GridRun, plain_failures, thin
 from nsl_assets.defs.law_assets import LawAssets
-from nsl_assets.defs.metadata import depth_text, noised_metadata, source_metadata
+from nsl_assets.defs.metadata import depth_text, source_metadata
 from nsl_assets.defs.specs import SpecOptions, asset_spec, op_name
 from nsl_assets.defs.versions import grid_version, noised_version, report_version, source_version
-from nsl_assets.grid import Platform, prepare_data, prepare_noised, register
+from nsl_assets.estimate import study_cost
+from nsl_assets.grid import Platform, prepare_data, register
 from nsl_assets.identity import auxiliary_hash, data_hash
+from nsl_assets.launching import require_launchable
+from nsl_assets.models import estimate_cost
 from nsl_assets.noise import level_of
 from nsl_assets.progress import Progress
 from nsl_assets.reporting import write_report
@@ -27,6 +30,10 @@ PARTITIONS_PER_RUN = 64
 """A run costs seconds and records its partitions one by one, so a run takes a whole backfilled row."""
 
 
+GRID_POOL = "nsl_grid"
+"""Dagster's outer guard: how many runs may measure at a time, whatever else runs. Memory is the ledger's business."""
+NOMINAL_GENES = 2_000
+"""For the order of models by cost, which is needed before any file is read."""
 GRID_DESCRIPTIONS = {
     "trained": "`{model}` fitted to the thinned training cells, one model a seed.",
     "embedding": "The probe cells as `{model}` represents them.",
@@ -68,6 +75,7 @@ class StudyAssets:
         ) -> Iterator[Any]:
             platform = self._platform(storage, workers)
             with plain_failures():
+                require_launchable(study_cost(self.name, self.study, platform), self.machine, platform.artifacts)
                 register(self.name, self.study, platform)
                 task = prepare_data(self.study, of_task.task, platform)
             version = combined_version([data_hash(settings), auxiliary_hash(settings)])
@@ -103,18 +111,7 @@ class StudyAssets:
             for partition in context.partition_keys:
                 level = level_of(partition)
                 with plain_failures():
-                    stored = [
-                        prepare_noised(self.study, of_task.task, level, seed, platform) for seed in self.study.seeds
-                    ]
-                record_partition(
-                    context,
-                    of_task.noised,
-                    partition,
-                    data_version=combined_version(one.hash for one in stored),
-                    code_version=noised_version(self.study),
-                    dependencies=[(of_task.source, None)],
-                    metadata=noised_metadata(stored),
-                )
+                    stored = thin(context, self.study, of_task, level, platform)
                 progress.say(f"{of_task.task}: thinned to {level:g} of the molecules, {depth_text(stored)}")
             yield from ()
 
@@ -141,6 +138,8 @@ class StudyAssets:
             name=op_name(of_task.of_model(model, "grid")),
             partitions_def=keys.grid_partitions(self.study, model),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            pool=GRID_POOL,
+            op_tags={"dagster/priority": str(self._priority(model))},
         )
         def grid(
             context: dg.AssetExecutionContext,
@@ -155,12 +154,12 @@ class StudyAssets:
         return grid
 
     def report(self) -> dg.AssetsDefinition:
-        """`<study>/report`: pictures and the law table, as files."""
+        """`<study>/report`: one HTML page, with figures and data beside it."""
         key = keys.report_key(self.name)
         spec = self._spec(
             key,
-            "Pictures of every curve and the table of fitted laws, as files to open and to send.",
-            kinds={"matplotlib"},
+            "The report as one HTML page, to open and to send, with figures and data beside it.",
+            kinds={"html"},
             deps=keys.finding_keys(self.name, self.study),
             code_version=report_version(self.study),
             automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
@@ -172,12 +171,19 @@ class StudyAssets:
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
+                    "page": dg.MetadataValue.path(str(written.page)),
                     "folder": dg.MetadataValue.path(str(written.folder)),
                     "laws": dg.MetadataValue.md(f"```\n{written.table}\n```"),
                 },
             )
 
         return report_files
+
+    def _priority(self, model: str) -> int:
+        """Cheap models first where one run holds several: first results come early, and mistakes are cheap."""
+        size = self.study.sizes[-1]
+        seconds = {name: estimate_cost(one, size, NOMINAL_GENES).seconds for name, one in self.study.models.items()}
+        return -sorted(seconds, key=seconds.__getitem__).index(model)
 
     def _platform(self, storage: StorageResource, workers: WorkersResource) -> Platform:
         return Platform(storage.artifacts, storage.results, workers.dispatcher(), self.machine)
@@ -188,11 +194,10 @@ class StudyAssets:
 
 def results_asset(project: Project) -> dg.AssetsDefinition:
     """`results`: the DuckDB tables over all studies."""
-    upstream = [key for name, study in project.studies.items() for key in keys.landing_keys(name, study)]
     spec = dg.AssetSpec(
         keys.RESULTS,
         description=f"Tables {', '.join(f'`{table}`' for table in TABLES)} in DuckDB: `nsl sql`.",
-        deps=upstream,
+        deps=keys.all_landing_keys(project),
         group_name="results",
         kinds={"duckdb"},
         code_version=str(SCHEMA_VERSION),

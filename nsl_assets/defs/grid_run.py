@@ -1,19 +1,22 @@
 """One Dagster run over some partitions of the grid of one model: dispatch, record, report."""
 
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 
 from nsl_assets import noise
 from nsl_assets.defs import keys
 from nsl_assets.defs.events import combined_version, record_partition
-from nsl_assets.defs.metadata import measurement_metadata, training_metadata
-from nsl_assets.defs.versions import grid_version
+from nsl_assets.defs.metadata import measurement_metadata, noised_metadata, training_metadata
+from nsl_assets.defs.versions import grid_version, noised_version
 from nsl_assets.errors import NslError
-from nsl_assets.grid import Measuring, Outcome, Platform
+from nsl_assets.estimate import cells_cost
+from nsl_assets.grid import Measuring, Noised, Outcome, Platform, prepare_noised
+from nsl_assets.identity import noised_hash
+from nsl_assets.launching import require_launchable
 from nsl_assets.progress import Progress
 from nsl_assets.study import GridCell, Study
 
@@ -29,23 +32,58 @@ class GridRun:
     context: dg.AssetExecutionContext
     platform: Platform
     progress: Progress
+    ended: dict[tuple[int, float], list[Outcome]] = field(default_factory=lambda: defaultdict(list))
 
     def execute(self) -> None:
-        """Measure all cells; record a partition the moment that its last seed succeeded; fail with the list."""
+        """Measure all cells; record a partition the moment that its last seed succeeded; fail with the list.
+
+        Nothing starts where the machine has too little memory or disk. What is missing of the noise levels is thinned
+        first. Cells whose worker was killed or ran out of memory are tried again when all others are done.
+        """
         cells = [cell for partition in self.context.partition_keys for cell in self._cells(partition)]
-        self.progress.begin(len(cells))
-        ended: dict[tuple[int, float], list[Outcome]] = defaultdict(list)
-        failed: list[Outcome] = []
-        with plain_failures(), closing(self._measure(cells)) as outcomes:
-            for outcome in outcomes:
-                self._report(outcome)
-                failed += [outcome] * (outcome.status == "failed")
-                of_partition = ended[outcome.cell.n_cells, outcome.cell.level]
-                of_partition.append(outcome)
-                if len(of_partition) == self.study.n_seeds:
-                    self._record(of_partition)
+        with plain_failures():
+            self._require_launchable(cells)
+            self._thin({cell.level for cell in cells})
+            self.progress.begin(len(cells))
+            failed = self._measure(cells, n_retries=self.platform.machine.worker_retries)
         if failed:
             raise dg.Failure(_failure_text(failed), allow_retries=False)
+
+    def _measure(self, cells: list[GridCell], n_retries: int) -> list[Outcome]:
+        """Those that failed for good."""
+        failed, lost = [], []
+        measuring = Measuring(self.study_name, self.study, self.platform, self.context.run.run_id)
+        with closing(measuring.run(cells, on_step=self._step)) as outcomes:
+            for outcome in outcomes:
+                if n_retries and is_worth_a_retry(outcome):
+                    lost.append(outcome)
+                    self.context.log.warning(f"tried again later: {outcome.cell.label} ({outcome.reason})")
+                else:
+                    self._take_in(outcome)
+                    failed += [outcome] * (outcome.status == "failed")
+        return failed + (self._measure([outcome.cell for outcome in lost], n_retries - 1) if lost else [])
+
+    def _take_in(self, outcome: Outcome) -> None:
+        self._report(outcome)
+        of_partition = self.ended[outcome.cell.n_cells, outcome.cell.level]
+        of_partition.append(outcome)
+        if len(of_partition) == self.study.n_seeds:
+            self._record(of_partition)
+
+    def _require_launchable(self, cells: list[GridCell]) -> None:
+        cost = cells_cost(self.study_name, self.study, cells, self.platform)
+        require_launchable(cost, self.platform.machine, self.platform.artifacts)
+
+    def _thin(self, levels: set[float]) -> None:
+        """Partitions of `noised` that are missing, thinned and recorded in this run."""
+        there = self.context.instance.get_materialized_partitions(self.of_task.noised)
+        for level in sorted(levels, reverse=True):
+            if noise.level_key(level) not in there or not self._is_stored(level):
+                thin(self.context, self.study, self.of_task, level, self.platform)
+
+    def _is_stored(self, level: float) -> bool:
+        hashes = (noised_hash(self.study, self.of_task.task, level, seed) for seed in self.study.seeds)
+        return all(self.platform.artifacts.is_complete("noised", digest) for digest in hashes)
 
     def _cells(self, partition: str) -> list[GridCell]:
         n_cells, level = keys.grid_point(partition)
@@ -53,10 +91,6 @@ class GridRun:
             GridCell(task=self.of_task.task, model=self.model, n_cells=n_cells, level=level, seed=seed)
             for seed in self.study.seeds
         ]
-
-    def _measure(self, cells: list[GridCell]) -> Generator[Outcome, None, None]:
-        measuring = Measuring(self.study_name, self.study, self.platform, self.context.run.run_id)
-        return measuring.run(cells, on_step=self._step)
 
     def _step(self, text: str) -> None:
         self.context.log.debug(text)
@@ -87,6 +121,29 @@ class GridRun:
                 metadata=training_metadata(outcomes) if asset == "trained" else measurement_metadata(outcomes),
             )
             upstream, upstream_partition = key, partition
+
+
+def thin(
+    context: dg.AssetExecutionContext, study: Study, of_task: keys.TaskKeys, level: float, platform: Platform
+) -> list[Noised]:
+    """Store one noise level, one artifact a seed, and record that partition of `noised`."""
+    stored = [prepare_noised(study, of_task.task, level, seed, platform) for seed in study.seeds]
+    record_partition(
+        context,
+        of_task.noised,
+        noise.level_key(level),
+        data_version=combined_version(one.hash for one in stored),
+        code_version=noised_version(study),
+        dependencies=[(of_task.source, None)],
+        metadata=noised_metadata(stored),
+    )
+    return stored
+
+
+def is_worth_a_retry(outcome: Outcome) -> bool:
+    """Whether a cell of the grid failed by what happened to its worker, not by its data, settings or code."""
+    reason = "" if outcome.worker is None else outcome.worker.reason
+    return reason in {"out of memory", "lost"} or reason.startswith("killed by signal")
 
 
 @contextmanager

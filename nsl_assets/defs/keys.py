@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from nsl_assets.noise import level_key, level_of
-from nsl_assets.study import Study
+from nsl_assets.study import Project, Study
 
 CELLS, NOISE = "cells", "noise"
 SIZE_DIGITS = 9
@@ -74,6 +74,11 @@ def landing_keys(name: str, study: Study) -> list[dg.AssetKey]:
         TaskKeys(name, task).of_model(model, "mutual_information") for task in study.tasks for model in study.models
     ]
     return measured + finding_keys(name, study)
+
+
+def all_landing_keys(project: Project) -> list[dg.AssetKey]:
+    """Everything that lands rows, over all studies."""
+    return [key for name, study in project.studies.items() for key in landing_keys(name, study)]
 
 
 def report_key(study: str) -> dg.AssetKey:

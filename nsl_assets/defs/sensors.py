@@ -1,0 +1,109 @@
+"""Sensors beside automation: what failed and why, leases of processes that died, results that lag behind."""
+
+import time
+
+import dagster as dg
+
+from nsl_assets.defs import keys
+from nsl_assets.defs.freshness import RESULTS_ARE_FRESH, results_lag
+from nsl_assets.study import Project
+from nsl_resources.admission import rows, storage
+from nsl_resources.gpu import Lease, Ledger
+
+FAILURE_TAG, STEP_TAG = "nsl/failure", "nsl/failed_step"
+LONGEST_TAG = 200
+LEASES_EVERY_S, FRESHNESS_EVERY_S = 60, 300
+
+
+def failed_runs_sensor() -> dg.SensorDefinition:
+    """Says in the log what failed and why, and marks the run with it, so that the list of runs shows it."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Marks every failed run with what failed and why, and logs it. It starts nothing: a cell of the"
+        " grid whose worker died is tried again inside its run, a run whose process died by the daemon (run_retries).",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        failures = [(event.step_key or "", failure_text(event)) for event in context.get_step_failure_events()]
+        if not failures:
+            failures = [("", context.failure_event.message or "the run failed before its first step")]
+        for step, text in failures:
+            context.log.error(f"run {run.run_id[:8]}, {step or 'no step'}: {text}")
+        step, text = failures[0]
+        context.instance.add_run_tags(run.run_id, {FAILURE_TAG: _tag_value(text), STEP_TAG: step or "none"})
+
+    return failed_runs
+
+
+def failure_text(event: dg.DagsterEvent) -> str:
+    """The message of the error that made a step fail: ours as it is, of any other its innermost cause."""
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return str(failure.user_failure_data.description)
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return (error.message if error else event.message or "").strip()
+
+
+def _tag_value(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= LONGEST_TAG else f"{one_line[: LONGEST_TAG - 1]}…"
+
+
+def stale_leases_sensor() -> dg.SensorDefinition:
+    """Removes leases whose process died, and says which."""
+
+    @dg.sensor(
+        name="stale_leases",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=LEASES_EVERY_S,
+        description="Gives back memory, cores and GPUs that the ledger holds for workers whose process died.",
+    )
+    def stale_leases(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        reaped = reap_leases(Ledger())
+        for lease in reaped:
+            context.log.warning(f"the process {lease.pid} of {lease.label} is gone: {lease.need} given back")
+        return dg.SkipReason(f"{len(reaped)} leases of dead processes were given back.")
+
+    return stale_leases
+
+
+def reap_leases(ledger: Ledger) -> list[Lease]:
+    """Give back what dead processes hold of this node; every waiter does so too, but says nothing."""
+    with storage.transaction(ledger.path) as connection:
+        before = rows.leases(connection)
+        rows.reap(connection, time.monotonic())
+        alive = {lease.id for lease in rows.leases(connection)}
+    return [lease for lease in before if lease.id not in alive]
+
+
+def freshness_sensor(project: Project) -> dg.SensorDefinition:
+    """Evaluates the check of the results' freshness without a run, also when nothing happens any more."""
+    upstream = keys.all_landing_keys(project)
+
+    @dg.sensor(
+        name="freshness_of_results",
+        target=[keys.RESULTS],
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=FRESHNESS_EVERY_S,
+        description="Reports the check `is_fresh` of `results` whenever its outcome changes.",
+    )
+    def freshness_of_results(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        found = results_lag(context.instance, upstream)
+        cursor = str(found.passed)
+        if cursor == context.cursor:
+            return dg.SensorResult(skip_reason=f"as before: {found.description}", cursor=cursor)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=keys.RESULTS,
+            check_name=RESULTS_ARE_FRESH,
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+        )
+        return dg.SensorResult(asset_events=[evaluation], cursor=cursor)
+
+    return freshness_of_results
