@@ -113,8 +113,9 @@ class Study(Settings):
     """Replicates. A seed changes the thinning, the subsample, the initialisation and the probe."""
     untrained_baseline: Literal["deepest", "all", "none"] = "deepest"
     """Where the model before training is measured too: at the deepest level, at all levels, or nowhere."""
-    keep_models: Literal["all", "none"] = "all"
-    """Whether trained models stay on disk; "none" removes each as soon as its embedding is stored."""
+    keep_models: Literal["all", "best", "none"] = "all"
+    """Whether trained models stay on disk. "none" removes each as soon as its embedding is stored. "best": once all of
+    a task and model is measured, `nsl gc` leaves those of the training size and noise level of most information."""
     probing: ProbingSettings = ProbingSettings()
     """How information is estimated."""
     laws: LawSettings = LawSettings()
