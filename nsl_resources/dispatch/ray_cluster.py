@@ -3,6 +3,7 @@
 Ray is imported when the first cluster is used: it is the extra `ray`.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -65,7 +66,7 @@ class Ray:
     ) -> None:
         if find_spec("ray") is None:
             raise InputError('workers are to run on Ray, which is not installed: pip install "nsl[ray]"')
-        _require_answer(address)
+        _require_answer(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         self._storage, self._address, self._budget = storage, address, budget or NodeBudget()
         self._gpu_memory_mib, self._max_workers = gpu_memory_mib, max_workers
 
@@ -292,10 +293,11 @@ class _Run:
         self._with_ray: dict[Any, WorkerJob] = {}
         self._n_lost: Counter[str] = Counter()
         self._ready: deque[WorkerResult] = deque()
-        self._mailbox = cluster.mailbox()
+        self._mailbox: Any = None
 
     def results(self) -> Generator[WorkerResult, None, None]:
         """Runs everything; stops everything if the caller stops iterating."""
+        self._mailbox = self._cluster.mailbox()
         try:
             while self._waiting or self._with_ray or self._ready:
                 self._submit()

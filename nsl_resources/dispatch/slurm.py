@@ -325,16 +325,27 @@ class _Run:
         self._is_cancelling = True
         self._ready += [never_started(job.label) for job in self._waiting]
         self._waiting = []
-        if not self._tasks:
-            return
-        slurm_commands.cancel(self._exchange.name)
-        give_up_s = time.monotonic() + _END_S
-        while time.monotonic() < give_up_s and slurm_commands.queued(self._exchange.name):
-            self._exchange.beat()
-            time.sleep(self._pace.look_s)
+        if self._tasks:
+            self._end_all()
         for task_id in list(self._tasks):
             if not self._read(task_id):
                 self._finish(task_id, never_started(self._tasks[task_id].job.label))
+
+    def _end_all(self) -> None:
+        """Lets Slurm end all tasks, and waits until it has."""
+        is_told = False
+        give_up_s = time.monotonic() + _END_S
+        while time.monotonic() < give_up_s:
+            try:
+                if not slurm_commands.queued(self._exchange.name):
+                    return
+                if not is_told:
+                    slurm_commands.cancel(self._exchange.name)
+                    is_told = True
+            except SlurmError as error:  # its controller is restarted now and then: asked again
+                self._tell_all(Log("WARNING", str(error)))
+            self._exchange.beat()
+            time.sleep(self._pace.look_s)
 
     def _close(self) -> None:
         """Nothing outlives the run. Where this is interrupted, Slurm still ends what it was told to end."""

@@ -333,6 +333,12 @@ def test_an_address_without_a_cluster_is_refused_at_once(tmp_path: Path, address
         Ray(tmp_path, address)
 
 
+def test_auto_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(InputError, match=r"no Ray cluster answers at 127.0.0.1:1"):
+        Ray(tmp_path)
+
+
 def test_auto_without_a_cluster_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray._private.services.find_gcs_addresses", cache(set))  # those of other tests
