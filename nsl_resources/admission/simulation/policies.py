@@ -35,7 +35,7 @@ class Policy(Protocol):
 class LedgerPolicy:
     """Ours: `decide` over the requests in line, through the protocol of the probe, as a poll of the ledger does it."""
 
-    poll_every_s = None
+    poll_every_s: float | None = None
 
     def __init__(self, ageing: Ageing | None = None) -> None:
         self._ageing = ageing
@@ -113,7 +113,7 @@ class _Queue:
 class OneWorkerAGpu(_Queue):
     """A GPU serves one worker at a time, however little that uses of it."""
 
-    poll_every_s = None
+    poll_every_s: float | None = None
 
     def _look(self, leases: Sequence[Lease], probe: SimulatedNode) -> None:
         left = node([Reading(d, probe.used_mib(d), {}) for d in probe.devices()], leases)
