@@ -442,6 +442,20 @@ def sql(query: str, as_json: bool) -> None:
     run_sql(query, as_json=as_json)
 
 
+@nsl.command(context_settings=CONTEXT)
+@click.option("--dry-run", is_flag=True, help="List what can go, with the reason; remove nothing.")
+@click.option("--study", help="Only artifacts that the rows of this study name.")
+@_common
+def gc(dry_run: bool, study: str | None, as_json: bool) -> None:
+    """Remove what nobody needs from the storage: artifacts of no known study, leftovers, superseded rows.
+
+    A study is known while it stands in the project file or in the storage. What a running worker uses stays.
+    """
+    from nsl_assets.cli.gc import collect_garbage
+
+    collect_garbage(study, is_dry_run=dry_run, as_json=as_json)
+
+
 @nsl.group(context_settings=CONTEXT)
 def data() -> None:
     """Public data sets by name: list them, fetch one as an .h5ad file, say where it is."""

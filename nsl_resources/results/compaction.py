@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nsl_resources.results.database import attach_usable, open_duckdb
+from nsl_resources.results.database import arrow_rows, attach_usable, open_duckdb
 from nsl_resources.results.generations import Generation, generations, newest, superseded
 from nsl_resources.results.landing import land_arrow, landed_folder
 from nsl_resources.results.publishing import publication_lock
@@ -92,10 +92,9 @@ def _valid_rows(state: Generation, table: Table, paths: Sequence[Path]) -> "pa.T
     """The valid rows of these files, as they land."""
     with open_duckdb() as connection:
         attach_usable(connection, state.path, "last")
-        found = connection.sql(
+        found = connection.execute(
             f"SELECT * EXCLUDE {LANDED_FILE.name} FROM last.{table.name} WHERE {LANDED_FILE.name} IN "
             "(SELECT unnest($names))",
-            params={"names": [path.name for path in paths]},
+            {"names": [path.name for path in paths]},
         )
-        rows: pa.Table = found.to_arrow_table()
-        return rows.cast(table.arrow_schema)
+        return arrow_rows(found, table)

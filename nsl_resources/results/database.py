@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nsl_resources.results.landing import newer_schema_error
-from nsl_resources.results.schema import SCHEMA_VERSION, fingerprint, quoted
+from nsl_resources.results.schema import SCHEMA_VERSION, Table, fingerprint, quoted
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 THREADS: Final = 2
 MEMORY_LIMIT: Final = "1GB"
@@ -58,3 +59,12 @@ def _is_current(connection: "duckdb.DuckDBPyConnection", path: Path, name: str) 
     if version > SCHEMA_VERSION:
         raise newer_schema_error(path, version)
     return (version, print_found) == (SCHEMA_VERSION, fingerprint())
+
+
+def arrow_rows(found: "duckdb.DuckDBPyConnection", table: Table) -> "pa.Table":
+    """The rows of a query that selects all columns of a table, as they land."""
+    import pyarrow as pa
+
+    names = [column[0] for column in found.description]
+    rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return pa.Table.from_pylist(rows, table.arrow_schema)
