@@ -13,6 +13,10 @@ from nsl_assets.planning.wording import bits_with_interval, count_text, counts_w
 IMPRECISE_FACTOR: Final = 4.0
 DEPTH_UNIT: Final = "UMIs per cell"
 
+ENOUGH_LEVELS: Final = 8
+ENOUGH_SEEDS: Final = 3
+"""With fewer, more of the same data is asked for before more sequencing: intervals narrow most up to here."""
+
 
 def target_advice(evidence: Evidence, sequencing: Sequencing) -> Advice:
     """The target depth of the law's settings with its interval, against today's depth.
@@ -88,7 +92,8 @@ def _refused_target(evidence: Evidence, target: Estimate, reach: float) -> Advic
     is_misfit = "misfit" in evidence.fit.flags
     problem = "contradicts the law and" if is_misfit else ""
     reason = "the curve contradicts the law and has no plateau" if is_misfit else "the curve has no plateau"
-    sentence = f"The curve of {evidence.model} {problem} has no plateau: {found}. {_what_to_do(needed)}"
+    advice = f"{_measure_first(evidence)}{_what_to_do(needed)}"
+    sentence = f"The curve of {evidence.model} {problem} has no plateau: {found}. {advice}"
     return _refusal(evidence, reason, sentence.replace("  ", " "), estimates, flags)
 
 
@@ -103,6 +108,17 @@ def _found(evidence: Evidence, target: Estimate, reach: float, deepest: str) -> 
     return (
         f"{label} would be reached at {counts_with_interval(target)} UMIs per cell, and an interval that ends beyond "
         f"{where} ({deepest}) cannot be trusted"
+    )
+
+
+def _measure_first(evidence: Evidence) -> str:
+    """What more of the same data could settle, before anything is sequenced; empty where the study is large enough."""
+    fit = evidence.fit
+    if fit.n_levels >= ENOUGH_LEVELS and fit.n_seeds >= ENOUGH_SEEDS:
+        return ""
+    return (
+        f"First run more noise levels and seeds on the same data, which costs computing only: {ENOUGH_LEVELS} levels "
+        f"and {ENOUGH_SEEDS} seeds (now {fit.n_levels} and {fit.n_seeds}). If that leaves it open: "
     )
 
 
