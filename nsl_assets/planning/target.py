@@ -92,7 +92,8 @@ def _refused_target(evidence: Evidence, target: Estimate, reach: float) -> Advic
     is_misfit = "misfit" in evidence.fit.flags
     problem = "contradicts the law and" if is_misfit else ""
     reason = "the curve contradicts the law and has no plateau" if is_misfit else "the curve has no plateau"
-    advice = f"{_measure_first(evidence)}{_what_to_do(needed)}"
+    first, then = _measure_first(evidence), _what_to_do(needed)
+    advice = f"{first}{then[0].lower()}{then[1:]}" if first else then
     sentence = f"The curve of {evidence.model} {problem} has no plateau: {found}. {advice}"
     return _refusal(evidence, reason, sentence.replace("  ", " "), estimates, flags)
 
