@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from nsl_assets.cli.instance import POSTGRES_VARIABLE, init_instance, process_tags
 from nsl_assets.errors import InputError
@@ -127,6 +129,17 @@ def test_a_run_whose_process_was_killed_is_ended_by_the_next(
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]
         init_instance()
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+
+
+def test_both_instances_differ_in_their_storage_and_in_how_much_they_bear() -> None:
+    sqlite, postgres = (
+        yaml.safe_load((files("nsl_resources") / name).read_text())
+        for name in ("dagster.yaml", "dagster-postgres.yaml")
+    )
+    assert postgres.pop("storage") == {"postgres": {"postgres_url": {"env": POSTGRES_VARIABLE}}}
+    for settings in (sqlite, postgres):
+        del settings["concurrency"]["runs"]["max_concurrent_runs"], settings["concurrency"]["pools"]["default_limit"]
+    assert postgres == sqlite
 
 
 @pytest.mark.parametrize(
