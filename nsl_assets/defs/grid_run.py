@@ -1,5 +1,6 @@
 """One Dagster run over some partitions of the grid of one model: dispatch, record, report."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,7 +10,7 @@ import dagster as dg
 
 from nsl_assets import noise
 from nsl_assets.defs import keys
-from nsl_assets.defs.events import combined_version, record_partition
+from nsl_assets.defs.events import Read, combined_version, just_recorded, newest, record_partition
 from nsl_assets.defs.metadata import measurement_metadata, noised_metadata, training_metadata
 from nsl_assets.defs.versions import grid_version, noised_version
 from nsl_assets.errors import NslError
@@ -19,6 +20,9 @@ from nsl_assets.identity import noised_hash
 from nsl_assets.launching import require_launchable
 from nsl_assets.progress import Progress
 from nsl_assets.study import GridCell, Study
+
+LINE_EVERY_S = 2.0
+"""Between lines in the log of a run about work that goes well; failures are logged at once."""
 
 
 @dataclass
@@ -33,6 +37,8 @@ class GridRun:
     platform: Platform
     progress: Progress
     ended: dict[tuple[int, float], list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+    noised: dict[float, list[Read]] = field(default_factory=dict)
+    next_line_s: float = 0.0
 
     def execute(self) -> None:
         """Measure all cells; record a partition the moment that its last seed succeeded; fail with the list.
@@ -93,22 +99,33 @@ class GridRun:
         ]
 
     def _step(self, text: str) -> None:
-        self.context.log.debug(text)
         self.progress.step(text)
+        if self._is_due():
+            self.context.log.debug(text)
 
     def _report(self, outcome: Outcome) -> None:
         is_failed = outcome.status == "failed"
         self.progress.advance(outcome.cell.label, is_reused=outcome.status == "reused", is_failed=is_failed)
-        say = self.context.log.error if is_failed else self.context.log.info
-        say(f"{outcome.status}: {self.progress.line(outcome.cell.label)}" + f" ({outcome.reason})" * is_failed)
+        text = f"{outcome.status}: {self.progress.line(outcome.cell.label)}"
+        if is_failed:
+            self.context.log.error(f"{text} ({outcome.reason})")
+        elif self._is_due() or self.progress.done == self.progress.total:
+            self.context.log.info(text)
+
+    def _is_due(self) -> bool:
+        """Whether the last line is some time ago: every line is a transaction of the event log."""
+        now_s = time.monotonic()
+        if now_s < self.next_line_s:
+            return False
+        self.next_line_s = now_s + LINE_EVERY_S
+        return True
 
     def _record(self, outcomes: list[Outcome]) -> None:
         if any(outcome.status == "failed" for outcome in outcomes):
             return
         partition = keys.grid_key(outcomes[0].cell.n_cells, outcomes[0].cell.level)
         versions = _data_versions(outcomes)
-        upstream: dg.AssetKey = self.of_task.noised
-        upstream_partition: str = noise.level_key(outcomes[0].cell.level)
+        upstream = self._noised_as_read(outcomes[0].cell.level)
         for asset in keys.GRID_ASSETS:
             key = self.of_task.of_model(self.model, asset)
             record_partition(
@@ -117,10 +134,15 @@ class GridRun:
                 partition,
                 data_version=versions[asset],
                 code_version=grid_version(asset, self.study, self.model),
-                dependencies=[(upstream, [upstream_partition])],
+                dependencies=upstream,
                 metadata=training_metadata(outcomes) if asset == "trained" else measurement_metadata(outcomes),
             )
-            upstream, upstream_partition = key, partition
+            upstream = [just_recorded(self.context.instance, key, versions[asset])]
+
+    def _noised_as_read(self, level: float) -> list[Read]:
+        if level not in self.noised:
+            self.noised[level] = newest(self.context.instance, self.of_task.noised, [noise.level_key(level)])
+        return self.noised[level]
 
 
 def thin(
@@ -134,7 +156,7 @@ def thin(
         noise.level_key(level),
         data_version=combined_version(one.hash for one in stored),
         code_version=noised_version(study),
-        dependencies=[(of_task.source, None)],
+        dependencies=newest(context.instance, of_task.source),
         metadata=noised_metadata(stored),
     )
     return stored

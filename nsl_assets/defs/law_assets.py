@@ -11,7 +11,7 @@ from nsl_assets.advising import advise_tasks
 from nsl_assets.curves import read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
-from nsl_assets.defs.events import record_partition
+from nsl_assets.defs.events import newest, record_partition
 from nsl_assets.defs.grid_run import plain_failures
 from nsl_assets.defs.metadata import (
     advice_metadata,
@@ -102,7 +102,9 @@ class LawAssets:
                     wanted[n_cells],
                     data_version=law_hash("noise_law", [one.measured.digest], self.study),
                     code_version=law_version(self.study),
-                    dependencies=[(upstream, [keys.grid_key(n_cells, q) for q in self.study.levels])],
+                    dependencies=newest(
+                        context.instance, upstream, [keys.grid_key(n_cells, q) for q in self.study.levels]
+                    ),
                     metadata=law_metadata(one, rivals, picture_of(one)),
                 )
             yield from ()
@@ -139,7 +141,9 @@ class LawAssets:
                     wanted[level],
                     data_version=law_hash("cell_number_law", one.measured.digests, self.study),
                     code_version=law_version(self.study),
-                    dependencies=[(upstream, [keys.grid_key(n, level) for n in self.study.sizes_of(model)])],
+                    dependencies=newest(
+                        context.instance, upstream, [keys.grid_key(n, level) for n in self.study.sizes_of(model)]
+                    ),
                     metadata=cell_number_metadata(one),
                 )
             yield from ()

@@ -91,3 +91,30 @@ def test_one_partition_of_the_grid_through_graphql(server: Server):
     assert server.materialized(*grid("deep")[2]) == {"n000000150|q0.400000"}
     rows = Results(storage_root()).query("select * from measurement where study = 'deep'")
     assert {row["seed"] for row in rows} == {0, 1}
+
+
+def check_states(server: Server, *paths: list[str]) -> dict[str, str]:
+    """State of the latest execution of every check of some assets, as the UI shows it."""
+    text = """query($path: [String!]!) { assetNodeOrError(assetKey: {path: $path}) { ... on AssetNode {
+    assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization { status } } } } } } }"""
+    states = {}
+    for path in paths:
+        checks = server.query(text, path=path)["assetNodeOrError"]["assetChecksOrError"]["checks"]
+        for check in checks:
+            execution = check["executionForLatestMaterialization"]
+            states[f"{path[-1]}/{check['name']}"] = execution["status"] if execution else "NOT_EXECUTED"
+    return states
+
+
+def test_checks_that_a_run_planned_and_skipped_are_evaluated_by_themselves(server: Server):
+    measured = [["deep", "simulated", "noised"], *grid("deep")]
+    one_run(server, [["deep", "simulated", "source"]])
+    finish(server, server.backfill([["deep", "simulated", "noised"], *grid("deep")], ["q0.400000", "q1.000000"]))
+    done = {"SUCCEEDED", "FAILED"}
+    wait_until(lambda: set(check_states(server, *measured).values()) <= done, "all checks of the backfill")
+    # One run as a click in the UI launches it, checks and all: its own check steps have nothing to check yet.
+    one_run(server, grid("deep"), "n000000150|q0.400000")
+    wait_until(lambda: set(check_states(server, *measured).values()) <= done, "all checks of the run")
+    states = check_states(server, ["deep", "simulated", "source"], *measured)
+    assert states["source/no_leakage"] == states["noised/realised_depth"] == "SUCCEEDED"
+    assert set(states.values()) <= done, states

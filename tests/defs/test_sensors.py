@@ -1,0 +1,96 @@
+"""Sensors: what failed and why is said and marked, leases of dead processes go, late results are seen."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from nsl_assets.defs import freshness, keys
+from nsl_assets.defs.build import build_definitions
+from nsl_assets.defs.sensors import failed_runs_sensor, reap_leases
+from nsl_assets.study import load_project
+from nsl_resources.gpu import HostBudget, HostProbe, Ledger, Need
+
+
+@dg.op
+def fails_as_users_see_it() -> None:
+    raise dg.Failure("layer 'counts' holds 0.37: raw integer counts are needed.")
+
+
+@dg.op
+def fails_inside() -> None:
+    try:
+        raise KeyError("gene")
+    except KeyError as error:
+        raise RuntimeError("the model cannot be read") from error
+
+
+@pytest.mark.parametrize(
+    ("op", "words"), [(fails_as_users_see_it, "raw integer counts"), (fails_inside, "KeyError: 'gene'")]
+)
+def test_a_failed_run_is_marked_with_what_failed_and_why(op: dg.OpDefinition, words: str):
+    @dg.job(executor_def=dg.in_process_executor)
+    def work() -> None:
+        op()
+
+    with dg.instance_for_test() as instance:
+        result = work.execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_runs",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+        failed_runs_sensor()(context)
+        (run,) = instance.get_runs()
+    assert words in run.tags["nsl/failure"]
+    assert run.tags["nsl/failed_step"] == op.name
+
+
+def test_a_lease_whose_process_died_is_given_back_and_named(tmp_path: Path):
+    ledger = Ledger(HostProbe(HostBudget(1_000, 2)), tmp_path / "ledger.sqlite")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        lost = ledger.try_acquire(Need(memory_mib=600), "pca, 500 cells")
+        held = ledger.try_acquire(Need(memory_mib=300), "scvi, 500 cells")
+        assert lost is not None and held is not None
+        lost.hand_to(process.pid)
+        assert reap_leases(ledger) == []
+        process.kill()
+        process.wait()
+        assert [lease.label for lease in reap_leases(ledger)] == ["pca, 500 cells"]
+    assert [lease.label for lease in ledger.leases()] == ["scvi, 500 cells"]
+    held.release()
+
+
+def test_results_are_late_only_where_something_newer_waits(project: Path, monkeypatch: pytest.MonkeyPatch):
+    upstream = keys.all_landing_keys(load_project())
+    with dg.instance_for_test() as instance:
+        monkeypatch.setattr(freshness, "LONGEST_LAG_S", -1.0)
+        instance.report_runless_asset_event(dg.AssetMaterialization(upstream[0], partition="n000000100|q1.000000"))
+        late = freshness.results_lag(instance, upstream)
+        monkeypatch.setattr(freshness, "LONGEST_LAG_S", 600.0)
+        assert freshness.results_lag(instance, upstream).passed
+        instance.report_runless_asset_event(dg.AssetMaterialization(keys.RESULTS))
+        monkeypatch.setattr(freshness, "LONGEST_LAG_S", 0.0)
+        assert freshness.results_lag(instance, upstream).passed
+    assert not late.passed
+    assert late.severity == dg.AssetCheckSeverity.WARN
+    assert "daemon" in str(late.description)
+
+
+def test_the_freshness_sensor_speaks_when_the_outcome_changes(project: Path):
+    definitions = build_definitions(load_project())
+    sensor = definitions.get_sensor_def("freshness_of_results")
+    repository = definitions.get_repository_def()
+    with dg.instance_for_test() as instance:
+        with dg.build_sensor_context(instance, repository_def=repository) as context:
+            first = sensor.evaluate_tick(context)
+        with dg.build_sensor_context(instance, cursor=first.cursor, repository_def=repository) as context:
+            again = sensor.evaluate_tick(context)
+    (evaluation,) = first.asset_events
+    assert evaluation.passed
+    assert evaluation.check_name == "is_fresh"
+    assert again.asset_events == []
+    assert "as before" in again.skip_message
