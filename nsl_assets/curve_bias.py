@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nsl_assets.calibration import known_summaries
-from nsl_assets.curves import measurement_hashes
+from nsl_assets.curves import is_asked_for
 from nsl_assets.identity import calibration_hash
 from nsl_assets.probing import CalibrationMap, EstimatorName, ExpectedBias, Features, ProbingSettings, ProblemSummary
 from nsl_assets.study import Study
@@ -73,15 +73,13 @@ def _headline_points(results: Results, name: str, study: Study) -> pd.DataFrame:
     """Measurements of trained models that the study asks for as it stands now."""
     with results.connect() as database:
         frame = database.execute(
-            """select task, model, n_cells, level, measurement_hash, n_pairs, mi_bits, gap_bits,
+            """select task, model, n_cells, level, seed, estimator, measurement_hash, n_pairs, mi_bits, gap_bits,
             cast(diagnostics->>'beyond_gaussian_bits' as double) as beyond_gaussian_bits,
             ceiling_bits is not null as is_categorical
             from measurement where study = ? and estimator = ? and is_trained""",
             [name, study.probing.headline],
         ).df()
-    known = ((task, model) for task in study.tasks for model in study.models)
-    hashes = {digest for names in known for digest in measurement_hashes(study, *names)}
-    return frame[frame["measurement_hash"].isin(hashes)]
+    return frame[is_asked_for(frame, study)]
 
 
 def _curve(names: Any, rows: pd.DataFrame, chart: CalibrationMap) -> CurveBias:

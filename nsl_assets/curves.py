@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from nsl_assets.errors import InputError
 from nsl_assets.identity import cell_hashes
 from nsl_assets.laws import Curve, MeasuredCurve, Truth
 from nsl_assets.study import Study
@@ -25,9 +26,7 @@ def read_curves(
         frame = frame[frame["task"] == task]
     if model is not None:
         frame = frame[frame["model"] == model]
-    known = ((name, other) for name in study.tasks for other in study.models)
-    wanted = {digest for names in known for digest in measurement_hashes(study, *names)}
-    frame = frame[frame["measurement_hash"].isin(wanted)]
+    frame = frame[is_asked_for(frame, study)]
     groups = frame.groupby(["task", "model", "n_cells", "estimator"], sort=True)
     return [_measured(names, group) for names, group in groups]
 
@@ -50,6 +49,27 @@ def measurement_hashes(study: Study, task: str, model: str) -> set[str]:
         if (cell.task, cell.model) == (task, model)
         for digest in cell_hashes(study, cell).trained.measurement.values()
     }
+
+
+def is_asked_for(frame: pd.DataFrame, study: Study) -> pd.Series:
+    """By row of a frame of measurements: whether the study as it stands now asks for it.
+
+    Where the file of a task is not here (the study was imported), its rows count if they are in the grid.
+    """
+    wanted: set[str] = set()
+    absent: set[str] = set()
+    for task in study.tasks:
+        try:
+            wanted.update(*(measurement_hashes(study, task, model) for model in study.models))
+        except InputError:
+            absent.add(task)
+    is_wanted: pd.Series = frame["measurement_hash"].isin(wanted)
+    if not absent:
+        return is_wanted
+    grid = {(cell.task, cell.model, cell.n_cells, cell.level, cell.seed) for cell in study.cells()}
+    points = zip(*(frame[name] for name in ("task", "model", "n_cells", "level", "seed")), strict=True)
+    is_in_grid = pd.Series([point in grid for point in points], index=frame.index, dtype=bool)
+    return is_wanted | (frame["task"].isin(absent) & frame["estimator"].isin(study.probing.estimators) & is_in_grid)
 
 
 def _measured(names: Any, rows: pd.DataFrame) -> MeasuredCurve:

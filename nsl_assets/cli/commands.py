@@ -456,6 +456,34 @@ def gc(dry_run: bool, study: str | None, as_json: bool) -> None:
     collect_garbage(study, is_dry_run=dry_run, as_json=as_json)
 
 
+@nsl.command("export", context_settings=CONTEXT)
+@click.argument("study")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_common
+def export_command(study: str, folder: Path, as_json: bool) -> None:
+    """Write STUDY with all its rows into FOLDER, a new one: Parquet files, the definition, a manifest.
+
+    No artifacts are needed. Elsewhere: nsl import FOLDER.
+    """
+    from nsl_assets.cli.transfer import export_study
+
+    export_study(study, folder, as_json=as_json)
+
+
+@nsl.command("import", context_settings=CONTEXT)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Import the study under this name.  [default: its own]")
+@_common
+def import_command(folder: Path, name: str | None, as_json: bool) -> None:
+    """Read the study that nsl export wrote into FOLDER: then it can be reported, advised on and queried here.
+
+    Every file is checked before anything lands. The same study again changes nothing.
+    """
+    from nsl_assets.cli.transfer import import_study
+
+    import_study(folder, name, as_json=as_json)
+
+
 @nsl.group(context_settings=CONTEXT)
 def data() -> None:
     """Public data sets by name: list them, fetch one as an .h5ad file, say where it is."""

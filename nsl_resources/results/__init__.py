@@ -27,6 +27,7 @@ from nsl_resources.results.rows import (
 )
 from nsl_resources.results.schema import SCHEMA_VERSION, TABLES, VIEWS, Column, Table, TableName, tables_markdown
 from nsl_resources.results.store import Results
+from nsl_resources.results.transfer import TableFile, file_digest
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -49,8 +50,10 @@ __all__ = [
     "Spare",
     "StudyRow",
     "Table",
+    "TableFile",
     "TableName",
     "connect",
+    "file_digest",
     "query",
     "tables_markdown",
 ]

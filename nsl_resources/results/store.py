@@ -1,6 +1,6 @@
 """The results of one storage folder: rows land, are published, and are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from nsl_resources.results.landing import recorded_artifacts
 from nsl_resources.results.public import public_path
 from nsl_resources.results.rows import Row
 from nsl_resources.results.schema import TABLES, TableName
+from nsl_resources.results.transfer import TableFile, land_tables, read_tables, write_tables
 
 if TYPE_CHECKING:
     import duckdb
@@ -78,6 +79,20 @@ class Results:
     def recorded_artifacts(self, study: str) -> frozenset[str]:
         """Content hashes of all artifacts that landed measurements of a study name, superseded ones too."""
         return recorded_artifacts(self.root, study)
+
+    def export_study(self, study: str, calibrations: Iterable[str], folder: Path) -> list[TableFile]:
+        """Write the rows of a study, one Parquet file a table, and the calibrations of these settings (hashes)."""
+        self.publish()
+        return write_tables(self.root, study, calibrations, folder)
+
+    def import_study(self, study: str, folder: Path, files: Sequence[TableFile]) -> None:
+        """Land exported rows as those of a study of this name, and publish. All files are checked before.
+
+        Raises:
+            StorageError: files are missing, damaged, or of a newer version of nsl; nothing has landed then.
+        """
+        land_tables(self.root, read_tables(folder, files), study)
+        self.publish()
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
         """`connect` to these results: read-only, the newest published rows."""
