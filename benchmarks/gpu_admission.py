@@ -40,6 +40,7 @@ N_PROCESSES, CROWD_S = 64, 60.0
 
 
 def simulate(*, is_shared_arithmetic: bool) -> None:
+    """Each over its own bound, which holds its own repeated work: compare the makespans too."""
     mix = read_mix(Path(__file__).with_name("gpu_jobs.json"))
     workers = draw(mix, SEED)
     where = "workers share arithmetic" if is_shared_arithmetic else "workers leave each other alone"

@@ -141,7 +141,7 @@ def _note_times(log: _Log) -> None:
             log.write(os.getpid(), "polled", elapsed_s, cpu_s, seconds[0])
 
     storage.transaction = timed
-    line.decide = timed_decide  # type: ignore[assignment]
+    line.decide = timed_decide  # type: ignore[assignment,attr-defined]
 
 
 # ---- what its log says

@@ -195,7 +195,8 @@ def measure(probe: Probe, leases: Iterable[Lease]) -> list[Reading]:
 
 def shared_readings(connection: sqlite3.Connection, readings: Sequence[Reading]) -> list[Reading]:
     """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
-    own = [replace(r, device=rows.smallest_budget(connection, r.device)) for r in readings]
+    bound = rows.smallest_budgets(connection, [reading.device for reading in readings])
+    own = [replace(reading, device=device) for reading, device in zip(readings, bound, strict=True)]
     others = rows.other_devices(connection, (r.device.id for r in readings))
     return own + [Reading(device, used_mib=0) for device in others]
 

@@ -108,15 +108,17 @@ def other_devices(connection: sqlite3.Connection, known: Iterable[str]) -> list[
     return [Device(GPU, name, mib, 0, mib, 0) for name, mib in rows if name not in seen]
 
 
-def smallest_budget(connection: sqlite3.Connection, device: Device) -> Device:
-    """The device with the smallest budget of those who wait or hold leases now."""
-    memory_mib, cores = connection.execute(
-        "SELECT min(memory_mib), min(cores) FROM budget WHERE device = ? "
-        "AND waiter IN (SELECT waiter FROM request UNION SELECT waiter FROM lease)",
-        [device.id],
-    ).fetchone()
-    if memory_mib is None:
-        return device
+def smallest_budgets(connection: sqlite3.Connection, devices: Iterable[Device]) -> list[Device]:
+    """Each device with the smallest budget of those who wait or hold leases now."""
+    rows = connection.execute(
+        "SELECT device, min(memory_mib), min(cores) FROM budget "
+        "WHERE waiter IN (SELECT waiter FROM request UNION SELECT waiter FROM lease) GROUP BY device"
+    )
+    least = {name: (memory_mib, cores) for name, memory_mib, cores in rows}
+    return [_within(device, *least.get(device.id, (device.budget_mib, device.cores))) for device in devices]
+
+
+def _within(device: Device, memory_mib: int, cores: int) -> Device:
     return replace(device, budget_mib=min(device.budget_mib, memory_mib), cores=min(device.cores, cores))
 
 
