@@ -1,4 +1,4 @@
-"""The `nsl` command: check, init, plan, run, status, mi, calibrate, sql. Results on stdout, progress on stderr."""
+"""The `nsl` command. Results on stdout, progress on stderr."""
 
 import sys
 
