@@ -1,6 +1,6 @@
 """Advice from measured curves, task by task: of a study, or of anybody's table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nsl_assets import planning
@@ -20,16 +20,34 @@ class TaskAdvice:
 
 
 def advise_tasks(
-    curves: Sequence[MeasuredCurve], laws: LawSettings, circumstances: PlanningSettings
+    curves: Sequence[MeasuredCurve],
+    laws: LawSettings,
+    circumstances: PlanningSettings,
+    panel_shares: Mapping[str, float] | None = None,
 ) -> list[TaskAdvice]:
     """Advice on every task, in the order of the curves; all by one estimator, of known training sizes.
 
-    A task without advice (circumstances that contradict its measurements) says why and stops no other. Raises
-    InputError where the circumstances contradict themselves.
+    ``panel_shares`` by task are taken where the circumstances name none. A task without advice (circumstances that
+    contradict its measurements) says why and stops no other. Raises InputError where the circumstances contradict
+    themselves.
     """
     circumstances.circumstances()
     tasks = dict.fromkeys(curve.task for curve in curves)
-    return [_advise(task, [one for one in curves if one.task == task], laws, circumstances) for task in tasks]
+    return [
+        _advise(
+            task,
+            [one for one in curves if one.task == task],
+            laws,
+            _with_panel_share(circumstances, (panel_shares or {}).get(task)),
+        )
+        for task in tasks
+    ]
+
+
+def _with_panel_share(circumstances: PlanningSettings, share: float | None) -> PlanningSettings:
+    if circumstances.panel_share is not None or share is None:
+        return circumstances
+    return circumstances.model_copy(update={"panel_share": share})
 
 
 def _advise(

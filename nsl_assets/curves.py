@@ -97,3 +97,15 @@ def _truth(rows: pd.DataFrame) -> Truth | None:
         return None
     by_level = rows.groupby("level")[["umis_per_cell", "truth_bits"]].mean().sort_values("umis_per_cell")
     return by_level["umis_per_cell"].to_numpy(float), by_level["truth_bits"].to_numpy(float)
+
+
+def panel_shares(results: Results, name: str) -> dict[str, float]:
+    """Share of all UMIs that lie in the genes of the data, by task, where a study measured both; at full depth."""
+    results.publish()
+    with results.connect() as database:
+        rows = database.execute(
+            """select task, avg(umis_per_cell / total_umis_per_cell) from measurement
+            where study = ? and total_umis_per_cell > 0 group by task""",
+            [name],
+        ).fetchall()
+    return {task: min(float(share), 1.0) for task, share in rows}

@@ -8,7 +8,7 @@ from typing import Any
 from nsl_assets import laws, report
 from nsl_assets.advising import advise_tasks
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
-from nsl_assets.curves import read_curves
+from nsl_assets.curves import panel_shares, read_curves
 from nsl_assets.errors import InputError
 from nsl_assets.laws import FittedCurve, JointSettings, LawSettings, MeasuredCurve, TableColumns, largest_curves
 from nsl_assets.planning import Advice, PlanningSettings
@@ -165,7 +165,7 @@ def study_content(results: Results, name: str, study: Study, bias: StudyBias | N
         training=training_records(results, name, study),
         leakage=leakage_records(results, study),
         provenance=provenance(results, name, study),
-        advice=_advice(headline, study.laws, study.planning),
+        advice=_advice(headline, study.laws, study.planning, panel_shares(results, name)),
         **_fitted(headline, study.laws),
     )
 
@@ -192,15 +192,17 @@ def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> R
         estimators=largest_curves(measured),
         calibration_note=NOT_CALIBRATED,
         notes=[*problems, *notes],
-        advice=_advice([one for one in headline if one.n_cells is not None], settings, PlanningSettings()),
+        advice=_advice([one for one in headline if one.n_cells is not None], settings, PlanningSettings(), {}),
         **_fitted(headline, settings),
     )
 
 
-def _advice(curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings) -> list[report.Advice]:
+def _advice(
+    curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings, shares: Mapping[str, float]
+) -> list[report.Advice]:
     """Every answer of the planner; a task whose settings contradict its measurements says so instead."""
     answers = []
-    for of_task in advise_tasks(curves, settings, planning):
+    for of_task in advise_tasks(curves, settings, planning, shares):
         if of_task.problem:
             answers.append(report.Advice(of_task.task, "", None, "planning", of_task.problem, is_refused=True))
         answers += [_answer(of_task.task, one) for one in of_task.advice]

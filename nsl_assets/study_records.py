@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from nsl_assets import laws, noise, probing, report, tasks
 from nsl_assets.errors import NslError
 from nsl_assets.grid import stored_task
@@ -62,11 +60,11 @@ def _opened(settings: tasks.TaskSettings, artifacts: Artifacts) -> Task | None:
 
 
 def _leakage(name: str, task: Task) -> Leakage:
-    probe = task.role == tasks.PROBE
+    shared = tasks.leakage(task, task.pairs(0, 1.0))
     return Leakage(
         task=name,
-        n_shared_cells=len(np.intersect1d(task.cell_names[probe], task.cell_names[~probe])),
-        n_shared_groups=None if task.group is None else len(np.intersect1d(task.group[probe], task.group[~probe])),
+        n_shared_cells=shared.n_shared_cells,
+        n_shared_groups=shared.n_shared_groups,
         n_train_pool_cells=task.n_train_pool,
         n_validation_cells=len(task.validation_rows()),
         n_probe_cells=len(task.probe_rows()),

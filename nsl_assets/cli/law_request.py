@@ -1,13 +1,13 @@
 """Options of `nsl fit`, `nsl advise` and `nsl report` as the settings that they mean."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from nsl_assets.curves import read_curves
+from nsl_assets.curves import panel_shares, read_curves
 from nsl_assets.errors import InputError
 from nsl_assets.laws import LEVEL_COLUMNS, LawSettings, MeasuredCurve, TableColumns, read_measurements
 from nsl_assets.planning import PlanningSettings
@@ -62,6 +62,8 @@ class MeasuredSource:
     problems: tuple[str, ...] = ()
     """Why some curves of a table could not be read."""
     study: Study | None = None
+    panel_shares: Mapping[str, float] = field(default_factory=dict)
+    """Share of all UMIs that lie in the genes of the data, by task, where it was measured."""
 
 
 def measured_source(text: str, columns: TableColumns) -> MeasuredSource:
@@ -85,11 +87,12 @@ def _of_table(path: Path, columns: TableColumns) -> MeasuredSource:
 
 def _of_study(name: str) -> MeasuredSource:
     study = load_project().study(name)
-    curves = read_curves(Results(storage_root()), name, study)
+    results = Results(storage_root())
+    curves = read_curves(results, name, study)
     headline = tuple(one for one in curves if one.estimator == study.probing.headline)
     if not headline:
         raise InputError(f"study '{name}' has no measurements yet. Run it: nsl run {name}")
-    return MeasuredSource(name, headline, study=study)
+    return MeasuredSource(name, headline, study=study, panel_shares=panel_shares(results, name))
 
 
 def planning_settings(options: Mapping[str, Any], study: Study | None) -> PlanningSettings:

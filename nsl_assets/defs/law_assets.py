@@ -8,7 +8,7 @@ import dagster as dg
 
 from nsl_assets import laws
 from nsl_assets.advising import advise_tasks
-from nsl_assets.curves import read_curves
+from nsl_assets.curves import panel_shares, read_curves
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import newest, record_partition
@@ -207,7 +207,8 @@ class LawAssets:
         def advice(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
             curves = self._headline(storage.results, of_task)
             with plain_failures():
-                advised = advise_tasks(curves, self.study.laws, self.study.planning)
+                shares = panel_shares(storage.results, self.name)
+                advised = advise_tasks(curves, self.study.laws, self.study.planning, shares)
             rows = [row for one in advised for row in advice_rows(self.name, self.study, one.task, curves, one.advice)]
             land_rows(storage.results, {"advice": rows})
             yield dg.MaterializeResult(
