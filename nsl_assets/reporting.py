@@ -1,6 +1,6 @@
 """The report of a study or a table: reads results, fits the laws, and writes what the report room makes of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

@@ -7,7 +7,7 @@ from nsl_assets.planning.plans import BestPlan
 
 Question = Literal["target_depth", "headroom", "budget", "cheapest", "frontier", "what_pays"]
 
-QUESTIONS: Final[dict[Question, str]] = {
+QUESTIONS: Final[dict[str, str]] = {
     "target_depth": "How deep?",
     "headroom": "What is left to gain?",
     "budget": "What does the budget buy?",

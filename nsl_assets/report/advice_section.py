@@ -8,7 +8,7 @@ from nsl_assets.report.content import Advice, ReportContent
 from nsl_assets.report.numbers import count_text
 from nsl_assets.report.selection import tasks_of
 
-ASKED: Final = {"planning": "Can it be planned?", **QUESTIONS}
+ASKED: Final[dict[str, str]] = {"planning": "Can it be planned?", **QUESTIONS}
 """The planner's questions in words, in the order in which they are answered; first, that of the settings."""
 NOTE: Final = "Numbers in brackets: intervals. What the data cannot answer is refused, with what to measure instead."
 
