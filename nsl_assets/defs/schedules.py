@@ -1,6 +1,6 @@
 """The nights of a study: a schedule that starts what is missing of its grid, within a limit. Off by default.
 
-A dry run is "Test schedule" in the UI: it shows the runs that a tick would start, and logs the plan in words.
+A dry run is "Test schedule" in the UI: it shows the runs that a tick would start, with the plan in words as a tag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from nsl_resources.resources import StorageResource, WorkersResource
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 EVERY_ASSET_JOB = "__ASSET_JOB"
 """Dagster's own job over all assets; jobs that are defined cannot hold grids of different models."""
-NIGHT_TAG = "nsl/night"
+NIGHT_TAG, PLAN_TAG = "nsl/night", "nsl/plan"
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -104,6 +104,7 @@ def _requests(name: str, plan: NightPlan, night: str) -> Iterator[dg.RunRequest]
             asset_check_keys=[],
             tags={
                 NIGHT_TAG: name,
+                PLAN_TAG: plan.text,
                 "nsl/study": name,
                 "dagster/priority": str(len(blocks) - rank),
                 RANGE_START: keys.grid_key(first.n_cells, first.level),

@@ -1,5 +1,7 @@
 """Backfills, one partition, versions and automation, through a real webserver and daemon."""
 
+from typing import Any
+
 import pytest
 
 from nsl_assets.study import storage_root
@@ -25,7 +27,11 @@ def finish(server: Server, *backfills: str) -> None:
 
 def one_run(server: Server, assets: list[list[str]], partition: str | None = None) -> None:
     """Launch one run through GraphQL, as the button in the UI does, and wait for its success."""
-    tags = [] if partition is None else [{"key": "dagster/partition", "value": partition}]
+    launch(server, assets, [] if partition is None else [{"key": "dagster/partition", "value": partition}])
+
+
+def launch(server: Server, assets: list[list[str]], tags: list[dict[str, str]]) -> None:
+    """Launch one run with these tags, and wait for its success."""
     answer = server.query(
         """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) { __typename
         ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
@@ -118,3 +124,27 @@ def test_checks_that_a_run_planned_and_skipped_are_evaluated_by_themselves(serve
     states = check_states(server, ["deep", "simulated", "source"], *measured)
     assert states["source/no_leakage"] == states["noised/realised_depth"] == "SUCCEEDED"
     assert set(states.values()) <= done, states
+
+
+def test_a_dry_run_of_a_night_says_what_it_would_do_and_its_runs_do_it(server: Server):
+    selector = {"repositoryName": "__repository__", "repositoryLocationName": "nsl", "scheduleName": "night_deep"}
+    text = """mutation($selector: ScheduleSelector!) { scheduleDryRun(selectorData: $selector) { __typename
+    ... on DryRunInstigationTick { evaluationResult { skipReason error { message }
+    runRequests { assetSelection { path } tags { key value } } } } } }"""
+
+    def dry_run() -> Any:
+        return server.query(text, selector=selector)["scheduleDryRun"]["evaluationResult"]
+
+    assert "deep/simulated/source" in dry_run()["skipReason"]
+    one_run(server, [["deep", "simulated", "source"]])
+    deepest, *others = dry_run()["runRequests"]
+    assert len(others) == 2
+    said = {tag["key"]: tag["value"] for tag in deepest["tags"]}
+    assert said["nsl/plan"].startswith("3 of 3 missing partitions, 6 cells of the grid")
+    assert server.materialized(*grid("deep")[2]) == set()
+
+    # Exactly what the scheduler would launch: the level is thinned and recorded in the same run.
+    launch(server, [asset["path"] for asset in deepest["assetSelection"]], deepest["tags"])
+    assert server.materialized("deep", "simulated", "noised") == {"q1.000000"}
+    assert server.materialized(*grid("deep")[2]) == {"n000000150|q1.000000"}
+    assert len(dry_run()["runRequests"]) == 2

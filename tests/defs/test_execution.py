@@ -121,12 +121,40 @@ def test_a_cell_that_fails_costs_only_itself_and_says_why(
     said = {"value": "no convergence", "memory": "out of memory (MemoryError)", "scvi": "nothing of it is stored"}
     for model, words in said.items():
         failed = results.query(f"select * from run where status = 'failed' and model = '{model}'")
-        assert len(failed) == 3
+        # Only what happened to a worker itself is tried again: `worker_retries` of the machine, 2.
+        assert len(failed) == 3 * (3 if model == "memory" else 1)
         assert all(words in row["reason"] for row in failed), failed
         assert any(words in failure for failure in failures)
     assert results.query("select distinct model from measurement where is_trained") == [{"model": "random_projection"}]
     assert len(list((storage / "artifacts" / "model").glob("[!.]*"))) == 3
     assert results.row_counts()["noise_law"] == 1
+
+
+def test_a_cell_whose_worker_is_killed_is_tried_again(project: Path, storage: Path):
+    (project / "mortal.py").write_text(
+        "import os, pathlib, signal\n"
+        "import numpy as np\n"
+        "from nsl_assets.models import FitReport\n"
+        "class Mortal:\n"
+        "    def __init__(self, diary): self.diary = pathlib.Path(diary)\n"
+        "    def fit(self, train, validation, *, seed):\n"
+        "        if not self.diary.exists():\n"
+        "            self.diary.touch()\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return FitReport(train.n_cells, n_parameters=0, steps=0)\n"
+        "    def initialise(self, train, *, seed): ...\n"
+        "    def embed(self, cells): return np.asarray(cells.read()[:, :4].todense(), np.float32)\n"
+        "    def save(self, folder): (folder / 'model.txt').write_text('nothing is learned')\n"
+        "    def load(self, folder): ...\n"
+    )
+    study = study_toml("deep", sizes=[150], levels=[1.0, 0.4, 0.1]).replace("models.random_projection", "models.mortal")
+    model = f'kind = "custom"\nclass_path = "mortal.py:Mortal"\nsettings = {{ diary = "{project / "diary"}" }}'
+    (project / "dagster_project.toml").write_text(study.replace('kind = "random_projection"', model))
+    init_instance()
+    assert execute_study("deep", load_project(), Progress()) == []
+    attempts = Results(storage).query("select status, reason from run order by finished_at")
+    assert [row["status"] for row in attempts].count("succeeded") == 3
+    assert ["killed by signal SIGKILL" in row["reason"] for row in attempts].count(True) == 1
 
 
 def test_every_law_comparison_and_advice_lands_and_every_check_is_evaluated(project: Path, storage: Path):

@@ -75,7 +75,7 @@ def tick(instance: dg.DagsterInstance, study: str = "wide") -> ScheduleExecution
         resources=definitions.resources or {},
         repository_def=definitions.get_repository_def(),
     ) as context:
-        return definitions.get_schedule_def(f"night_{study}").evaluate_tick(context)
+        return definitions.resolve_schedule_def(f"night_{study}").evaluate_tick(context)
 
 
 def materialize(instance: dg.DagsterInstance, key: dg.AssetKey, *partitions: str) -> None:
@@ -102,6 +102,7 @@ def test_a_tick_asks_for_the_missing_levels_of_the_instance(project: Path):
         ]
         first, second = data.run_requests
         assert int(first.tags["dagster/priority"]) > int(second.tags["dagster/priority"])
+        assert "3 of 3 missing partitions" in first.tags["nsl/plan"]
         assert {key.path[-1] for key in first.asset_selection} == set(keys.GRID_ASSETS)
 
         every = [keys.grid_key(n, q) for n in (100, 200) for q in (1.0, 0.5, 0.2)]
@@ -132,6 +133,6 @@ def test_it_is_off_until_somebody_switches_it_on_and_starts_when_the_study_says(
     night = '[studies.wide.night]\nstarts_at = "21:30"\ntimezone = "Europe/Berlin"\n'
     text = study_toml("wide", sizes=[100], levels=[1.0, 0.5]) + night
     (project / "dagster_project.toml").write_text(text)
-    schedule = build_definitions(load_project()).get_schedule_def("night_wide")
+    schedule = build_definitions(load_project()).resolve_schedule_def("night_wide")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 21 * * *", "Europe/Berlin")

@@ -82,7 +82,7 @@ def test_results_are_late_only_where_something_newer_waits(project: Path, monkey
 
 def test_the_freshness_sensor_speaks_when_the_outcome_changes(project: Path):
     definitions = build_definitions(load_project())
-    sensor = definitions.get_sensor_def("freshness_of_results")
+    sensor = definitions.resolve_sensor_def("freshness_of_results")
     repository = definitions.get_repository_def()
     with dg.instance_for_test() as instance:
         with dg.build_sensor_context(instance, repository_def=repository) as context:

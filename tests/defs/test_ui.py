@@ -52,7 +52,6 @@ def test_the_graph_of_a_study_and_the_picture_of_a_law(server: Server, page: Any
     page.goto(f"{server.url}/assets/{'/'.join(LAW)}?view=partitions&partition=n000000150")
     page.get_by_text("ubar_umis_per_cell").first.wait_for()
     page.screenshot(path=tmp_path / "partition.png")
-    curve = page.locator("tr", has_text="curve").last
-    curve.get_by_text("Show Markdown", exact=False).first.click()
+    page.locator("tr", has_text="curve").last.get_by_text("Show Markdown").click()
     page.wait_for_function(PICTURE)
     page.screenshot(path=tmp_path / "picture.png")
