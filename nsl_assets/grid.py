@@ -229,6 +229,7 @@ class Measuring:
                 if is_measured(hashes, self.platform.artifacts):
                     outcome = self._measured(cell, hashes, "reused", "stored already")
                     recorder.land_unrecorded(outcome.rows)
+                    recorder.settle(cell, self.dagster_run_id)
                     yield outcome
                 else:
                     self._require_noised(cell, hashes)

@@ -12,12 +12,7 @@ from nsl_assets.progress import duration
 from nsl_assets.study import Project, load_project
 
 FAILED = """
-select task, model, n_cells, level, seed, reason from run
-where study = $study and status = 'failed' and not exists (
-    select 1 from run as later where later.study = run.study and later.task = run.task and later.model = run.model
-    and later.n_cells = run.n_cells and later.level = run.level and later.seed = run.seed
-    and later.status = 'succeeded' and later.finished_at > run.finished_at)
-qualify row_number() over (partition by task, model, n_cells, level, seed order by finished_at desc) = 1
+select task, model, n_cells, level, seed, reason, n_attempts from failed_run where study = $study
 order by task, model, n_cells, level desc, seed
 """
 
@@ -34,7 +29,8 @@ def show_status(study: str | None, *, as_json: bool) -> None:
     show(table([{key: state[key] for key in shown} for state in states]))
     for state in states:
         for failure in state["failures"]:
-            show(f"failed: {state['study']} {_cell_text(failure)}: {failure['reason']}")
+            tried = f"tried {failure['n_attempts']} time{'s' * (failure['n_attempts'] > 1)}"
+            show(f"failed: {state['study']} {_cell_text(failure)} ({tried}): {failure['reason']}")
 
 
 def _state(name: str, project: Project, platform: Platform) -> dict[str, Any]:
