@@ -19,7 +19,7 @@ from typing import Final
 
 import dagster as dg
 
-from nsl_assets.cli.execution import QUIET, RANGE_END, RANGE_START
+from nsl_assets.cli.execution import QUIET
 from nsl_assets.cli.instance import init_instance
 from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
@@ -141,7 +141,7 @@ def cpu_s() -> float:
 def materialize(
     job: dg.JobDefinition, instance: dg.DagsterInstance, assets: list[dg.AssetKey], partitions: list[str] | None = None
 ) -> None:
-    tags = {} if partitions is None else {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+    tags = {} if partitions is None else {keys.RANGE_START: partitions[0], keys.RANGE_END: partitions[-1]}
     subset = job.get_subset(asset_selection=set(assets), asset_check_selection=set())
     assert subset.execute_in_process(instance=instance, tags=tags, run_config=QUIET).success
 

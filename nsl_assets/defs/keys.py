@@ -11,6 +11,8 @@ CELLS, NOISE = "cells", "noise"
 SIZE_DIGITS = 9
 CELL_NUMBER_LAW_SIZES, JOINT_LAW_SIZES = 4, 2
 """The fewest training sizes that each law can be fitted to."""
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+"""Tags by which a run takes a range of partitions."""
 GRID_ASSETS = ("trained", "embedding", "mutual_information")
 
 

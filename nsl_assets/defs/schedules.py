@@ -13,7 +13,6 @@ from nsl_assets.nightly import GridPoint, NightPlan, failed_runs, plan_night, pr
 from nsl_assets.study import Machine, Study
 from nsl_resources.resources import StorageResource, WorkersResource
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 EVERY_ASSET_JOB = "__ASSET_JOB"
 """Dagster's own job over all assets; jobs that are defined cannot hold grids of different models."""
 NIGHT_TAG, PLAN_TAG = "nsl/night", "nsl/plan"
@@ -107,7 +106,7 @@ def _requests(name: str, plan: NightPlan, night: str) -> Iterator[dg.RunRequest]
                 PLAN_TAG: plan.text,
                 "nsl/study": name,
                 "dagster/priority": str(len(blocks) - rank),
-                RANGE_START: keys.grid_key(first.n_cells, first.level),
-                RANGE_END: keys.grid_key(last.n_cells, last.level),
+                keys.RANGE_START: keys.grid_key(first.n_cells, first.level),
+                keys.RANGE_END: keys.grid_key(last.n_cells, last.level),
             },
         )

@@ -31,7 +31,7 @@ def failed_runs_sensor() -> dg.SensorDefinition:
         if not failures:
             failures = [("", context.failure_event.message or "the run failed before its first step")]
         for step, text in failures:
-            context.log.error(f"run {run.run_id[:8]}, {step or 'no step'}: {text}")
+            context.log.error(f"run {run.run_id[:8]} failed{f' in {step}' if step else ''}: {text}")
         step, text = failures[0]
         context.instance.add_run_tags(run.run_id, {FAILURE_TAG: _tag_value(text), STEP_TAG: step or "none"})
 
@@ -39,14 +39,14 @@ def failed_runs_sensor() -> dg.SensorDefinition:
 
 
 def failure_text(event: dg.DagsterEvent) -> str:
-    """The message of the error that made a step fail: ours as it is, of any other its innermost cause."""
+    """The message of the error that made a step fail: ours as it is, any other with the step's name."""
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return (error.message if error else event.message or "").strip()
+    return f"{event.step_key}: {error.message if error else event.message}".strip()
 
 
 def _tag_value(text: str) -> str:
