@@ -28,10 +28,15 @@ def asset_spec(name: str, study: Study, key: dg.AssetKey, description: str, **ho
         owners=list(study.owners) or None,
         code_version=how["code_version"],
         automation_condition=how.get("automation_condition"),
-        tags={"nsl/study": name, "nsl/protocol": study.protocol},
+        tags={"nsl/study": name, "nsl/protocol": study.protocol, **_place(key)},
         # Partitions are recorded one by one while a run goes on; there is nothing left to return.
         skippable=True,
     )
+
+
+def _place(key: dg.AssetKey) -> dict[str, str]:
+    """Task and model that an asset belongs to, where it does: for selections such as `tag:nsl/model=pca`."""
+    return dict(zip(("nsl/task", "nsl/model"), key.path[1:-1], strict=False))
 
 
 def op_name(key: dg.AssetKey) -> str:

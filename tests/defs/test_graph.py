@@ -65,6 +65,28 @@ def test_checks_of_partitions_run_by_themselves_and_as_a_job(project: Path):
     assert not_automated == {"counts_are_integers", "no_leakage", "is_fresh"}
 
 
+def test_assets_are_found_by_study_task_and_model(project: Path):
+    graph = build_definitions(load_project()).resolve_asset_graph()
+    wanted = dg.AssetSelection.tag("nsl/model", "random_projection") & dg.AssetSelection.tag("nsl/study", "deep")
+    found = wanted.resolve(graph)
+    assert {key.path[-1] for key in found} == {"trained", "embedding", "mutual_information", "noise_law"}
+    noised = graph.get(dg.AssetKey(["deep", "simulated", "noised"]))
+    assert noised.tags["nsl/task"] == "simulated" and "nsl/model" not in noised.tags
+
+
+def test_grids_are_in_the_pool_and_cheap_models_go_first(project: Path):
+    text = study_toml("large", sizes=[60], levels=[1.0, 0.5])
+    text += '[studies.large.models.geneformer]\nkind = "geneformer"\n[studies.large.models.pca]\nkind = "pca"\n'
+    (project / "dagster_project.toml").write_text(text)
+    definitions = build_definitions(load_project())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    grids = [node.definition for node in job.nodes if node.name.endswith("__grid")]
+    priority = {op.name.split("__")[2]: int(op.tags["dagster/priority"]) for op in grids}
+    assert {op.pool for op in grids} == {"nsl_grid"}
+    assert priority["geneformer"] == min(priority.values())
+    assert len(set(priority.values())) == 3
+
+
 def test_partition_keys_sort_as_numbers_and_come_back():
     sizes = [9, 10, 100, 12_000_000]
     assert sorted(map(keys.size_key, reversed(sizes))) == [keys.size_key(n) for n in sizes]
