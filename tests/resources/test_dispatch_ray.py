@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nsl_assets.errors import InputError, StorageError
@@ -63,9 +64,20 @@ class Nodes:
     def address(self) -> str:
         return str(self.cluster.address)
 
-    def kill_second(self) -> None:
-        """Ends the second node's processes at once, as a power cut does."""
-        self.cluster.remove_node(self.second, allow_graceful=False)
+    def kill_second_at_work(self) -> bool:
+        """Ends the second node's processes at once, as a power cut does, if a worker of the grid runs on it."""
+        node = psutil.Process(self.second.all_processes["raylet"][0].process.pid)
+        is_at_work = any("nsl_assets.worker" in command_of(process) for process in node.children(recursive=True))
+        if is_at_work:
+            self.cluster.remove_node(self.second, allow_graceful=False)
+        return is_at_work
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 @contextmanager
@@ -268,10 +280,11 @@ NUMBERS = "select model, level, mi_bits, low_bits, floor_bits, measurement_hash 
 
 @dataclass
 class OnGpus:
-    """A dispatcher that declares a need of a GPU for every other job, and kills a node after the first result."""
+    """A dispatcher that declares a need of a GPU for every other job, and once kills a node that is at work."""
 
     inner: Dispatcher
-    kill: Callable[[], None]
+    kill: Callable[[], bool]
+    is_killed: bool = False
     warnings: list[str] = field(default_factory=list)
 
     def run(
@@ -286,11 +299,13 @@ class OnGpus:
             if on_message is not None:
                 on_message(label, message)
 
-        needing = [replace(job, n_gpus=1, gpu_memory_mib=GPU_MIB // 2) if i % 2 else job for i, job in enumerate(jobs)]
-        results = self.inner.run(needing, on_result, hear, should_stop)
-        yield next(results)
-        self.kill()
-        yield from results
+        def kill_once() -> bool:
+            self.is_killed = self.is_killed or self.kill()
+            return should_stop is not None and should_stop()
+
+        gpu = {"n_gpus": 1, "gpu_memory_mib": GPU_MIB // 2}
+        needing = [replace(job, **gpu) if i % 2 else job for i, job in enumerate(jobs)]
+        return self.inner.run(needing, on_result, hear, kill_once)
 
 
 def measured(study: Study, storage: Path, dispatcher: Dispatcher) -> list[dict[str, object]]:
@@ -313,9 +328,10 @@ def test_a_study_gives_the_same_numbers_as_the_local_pool_although_a_node_dies(
     # The same seconds may be busy with other tests: all memory and cores are taken as this test's own.
     ledger = Ledger(HostProbe(HostBudget(6_000, os.cpu_count() or 1)), tmp_path / "local.sqlite")
     expected = measured(study, tmp_path / "local", LocalPool(ledger))
-    on_gpus = OnGpus(Ray(shared, mortal_nodes.address, gpu_memory_mib=GPU_MIB), mortal_nodes.kill_second)
+    on_gpus = OnGpus(Ray(shared, mortal_nodes.address, gpu_memory_mib=GPU_MIB), mortal_nodes.kill_second_at_work)
     assert measured(study, shared, on_gpus) == expected
     assert len(expected) == 2 * 2
+    assert on_gpus.is_killed
     assert any("lost with its node" in text for text in on_gpus.warnings)
 
 
