@@ -164,7 +164,12 @@ def _recorded_seconds(results: Results, study: str) -> Recorded:
 
 
 def _n_workers(need: Need, platform: Platform) -> int:
-    """How often the machine can grant a need at a time; 1 where it never can, which is refused elsewhere."""
+    """How often the machine can grant a need at a time; 1 where it never can, which is refused elsewhere.
+
+    Of a cluster nothing is known but the bound of the settings.
+    """
+    if platform.machine.dispatcher != "local":
+        return platform.machine.max_workers or 1
     host = host_budget(platform.machine.memory_mib, platform.machine.cores)
     room = [host.cores // max(need.cores, 1), host.memory_mib // max(need.memory_mib, 1)]
     if need.n_gpus:

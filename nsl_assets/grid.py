@@ -397,7 +397,7 @@ class Measuring:
             losses=fit.get("losses"),
             library_versions=versions,
             n_threads=self.platform.machine.worker_threads,
-            host=socket.gethostname(),
+            host=worker.host or socket.gethostname(),
             dagster_run_id=self.dagster_run_id,
             finished_at=datetime.now(UTC),
         )

@@ -121,12 +121,14 @@ class JobMaker:
         raise InputError(
             f"a worker of model '{model}' is expected to need {cost.device_memory_mib:,.0f} MiB on"
             f" {'a GPU' if n_devices == 1 else f'each of {n_devices} GPUs'}; workers may use"
-            f" {', '.join(f'{gpu.budget_mib:,}' for gpu in usable) or 'none'} MiB of the GPUs here. Lower the batch size"
-            ' of the model, use a larger GPU, or train on the CPU: device = "cpu" of [machine].'
+            f" {', '.join(f'{gpu.budget_mib:,}' for gpu in usable) or 'none'} MiB of the GPUs here. Lower the batch"
+            ' size of the model, use a larger GPU, or train on the CPU: device = "cpu" of [machine].'
         )
 
     @cached_property
     def _gpus(self) -> tuple[Device, ...]:
+        if self.machine.dispatcher != "local":
+            return self.machine.node_devices() if self.machine.device == "auto" else ()
         gpus = tuple(gpu_devices()) if self.machine.device == "auto" else ()
         if gpus and not torch_has_cuda():
             _LOG.warning(

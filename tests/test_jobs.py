@@ -63,6 +63,14 @@ def test_it_runs_on_the_cpu_where_no_gpu_is_there_or_wanted(monkeypatch: pytest.
     assert (runtime.device, runtime.precision) == ("cpu", "float32")
 
 
+def test_gpus_of_a_cluster_are_those_that_were_declared(monkeypatch: pytest.MonkeyPatch):
+    on_nodes = make(monkeypatch, ON_GPU, dispatcher="slurm", node_gpus=2, node_gpu_memory_mib=80_000)
+    assert (on_nodes.n_gpus, on_nodes.gpu_memory_mib > 0) == (1, True)
+    assert make(monkeypatch, ON_GPU, 80_000, dispatcher="ray").n_gpus == 0
+    with pytest.raises(ValueError, match="node_gpu_memory_mib"):
+        Machine(dispatcher="ray", node_gpus=2)
+
+
 def test_a_torch_without_cuda_trains_on_the_cpu_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

@@ -10,12 +10,11 @@ from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.errors import InputError
 from nsl_assets.estimate import StudyCost, study_cost
 from nsl_assets.grid import Platform, require_enough_cells
+from nsl_assets.launching import require_launchable, require_room
 from nsl_assets.progress import Progress, duration
 from nsl_assets.study import Project, Study, load_project, parse_project, save_study, storage_root
 from nsl_assets.tasks import inspect, outline
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import LocalPool
-from nsl_resources.gpu import Ledger, host_budget, node_probe
 from nsl_resources.results import Results
 
 MADE_BY = "Made by nsl run --h5ad"
@@ -24,8 +23,6 @@ Lines that are commented out are defaults."""
 SLOW_CELL_S = 600.0
 """From this time for one cell of the grid on, a smaller budget is pointed out."""
 FORMULA = {"cpu": "formula", "gpu": "formula of a CPU"}
-DISK_RESERVE_MIB = 200
-"""Left free beside what the study will need."""
 
 
 def plan_only(study: str | None, request: Request | None, *, as_json: bool) -> None:
@@ -51,8 +48,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
         _require_storage()
     project = load_project()
     cost = _checked_cost(name, project)
-    _require_time(cost, project)
-    _require_disk(cost)
+    require_launchable(cost, project.machine, Artifacts(storage_root()))
     progress = Progress.on_stderr()
     _announce(name, project.study(name), cost, progress)
     init_instance()
@@ -66,8 +62,7 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
 def platform_of(project: Project) -> Platform:
     """Storage and workers of this machine, for commands that do not go through Dagster."""
     root, machine = storage_root(), project.machine
-    pool = LocalPool(Ledger(node_probe(machine.memory_mib, machine.cores, machine.device == "auto")))
-    return Platform(Artifacts(root), Results(root), pool, machine)
+    return Platform(Artifacts(root), Results(root), machine.dispatcher_choice().make(root), machine)
 
 
 def _project_with(study: str | None, request: Request | None) -> tuple[str, Project]:
@@ -101,42 +96,12 @@ def _checked_cost(name: str, project: Project) -> StudyCost:
     for task, settings in study.tasks.items():
         require_enough_cells(study, task, outline(settings).n_train_pool)
     cost = study_cost(name, study, platform_of(project))
-    _require_room(cost, project)
+    require_room(cost, project.machine)
     return cost
-
-
-def _require_room(cost: StudyCost, project: Project) -> None:
-    budget = host_budget(project.machine.memory_mib, project.machine.cores)
-    for model in cost.models:
-        if model.n_left and model.memory_mib > budget.memory_mib:
-            raise InputError(
-                f"a worker of model '{model.model}' is expected to need {model.memory_mib:,.0f} MiB; workers may use"
-                f" {budget.memory_mib:,} MiB here. Lower the training sizes, or raise memory_mib of [machine]."
-            )
-        if model.n_left and model.cores > budget.cores:
-            raise InputError(
-                f"a worker of model '{model.model}' takes {model.cores} cores; workers may use {budget.cores} here."
-                " Lower worker_threads of [machine] or n_devices of the model."
-            )
-
-
-def _require_time(cost: StudyCost, project: Project) -> None:
-    for model in cost.models:
-        if model.n_left and model.device == "cpu" and model.seconds_a_cell > project.machine.worker_timeout_s:
-            raise InputError(
-                f"one cell of the grid of model '{model.model}' is expected to take {duration(model.seconds_a_cell)} on"
-                f" this CPU; a worker is stopped after {duration(project.machine.worker_timeout_s)}. Take the budget"
-                " `quick` (--budget quick, or in the study), a machine with a GPU, or raise worker_timeout_s of"
-                " [machine]."
-            )
 
 
 def _require_storage() -> None:
     Artifacts(storage_root()).require_writable()
-
-
-def _require_disk(cost: StudyCost) -> None:
-    Artifacts(storage_root()).require_writable(needed_bytes=int((cost.disk_mib + DISK_RESERVE_MIB) * 2**20))
 
 
 def _announce(name: str, study: Study, cost: StudyCost, progress: Progress) -> None:

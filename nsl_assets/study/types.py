@@ -5,7 +5,7 @@ The settings of a room are defined by that room; here they are composed.
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +19,7 @@ from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
 from nsl_assets.tasks import PairedTask, SpatialPairs, TaskSettings
 from nsl_resources.dispatch import DispatcherChoice, DispatcherName, NodeBudget
+from nsl_resources.gpu import Device
 
 LONGEST_NAME = 63
 NAME_PATTERN = re.compile(rf"^[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}$")
@@ -53,10 +54,23 @@ class Machine(Settings):
     ray_address: str = "auto"
     """HOST:PORT of the head of a Ray cluster; `auto`: that of this machine or of RAY_ADDRESS; `local`: one that is
     started here for the run."""
+    node_gpus: int = Field(default=0, ge=0)
+    """GPUs of a node of the Ray or Slurm cluster, which this machine cannot see; 0: workers train on CPUs there."""
     node_gpu_memory_mib: int | None = Field(default=None, gt=0)
-    """Memory of one GPU of the Ray cluster, MiB: workers then share GPUs. Default: a worker has its GPU for itself."""
+    """Memory of one GPU of the cluster, MiB: named together with `node_gpus`. Workers on Ray then share GPUs."""
     slurm_options: tuple[str, ...] = ()
     """Further options of `sbatch`, such as "--partition=gpu" or "--account=lab"."""
+
+    @model_validator(mode="after")
+    def _gpus_of_a_node_have_memory(self) -> Self:
+        if self.node_gpus and self.node_gpu_memory_mib is None:
+            raise ValueError(f"node_gpus = {self.node_gpus} needs node_gpu_memory_mib: the memory of one of them, MiB")
+        return self
+
+    def node_devices(self) -> tuple[Device, ...]:
+        """The GPUs of one node of the cluster, as they were declared."""
+        memory = self.node_gpu_memory_mib or 0
+        return tuple(Device("gpu", f"node GPU {i}", memory, 0, memory, 0) for i in range(self.node_gpus))
 
     def dispatcher_choice(self) -> DispatcherChoice:
         """The dispatcher that these settings name."""
