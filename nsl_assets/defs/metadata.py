@@ -1,6 +1,7 @@
 """What people see on a materialization: numbers with units, and an inline picture."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,8 @@ from nsl_assets.laws import ComparedLaws, ComparedModels, Difference, FittedCell
 from nsl_assets.tasks import Task
 
 Metadata = Mapping[str, dg.MetadataValue]
+LARGEST_PICTURE_PX = (1_000, 640)
+"""Of a picture in the UI, width and height: its window shows no more, and the event log holds it."""
 
 
 def source_metadata(task: Task) -> Metadata:
@@ -199,5 +202,15 @@ def _cell(value: Any) -> str:
 
 
 def inline_picture(png: bytes, title: str) -> dg.MarkdownMetadataValue:
-    """A PNG inside the metadata itself, so that the UI shows it without a file server."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    """A PNG inside the metadata itself, so that the UI shows it without a file server, whole in its window."""
+    encoded = base64.b64encode(_shrunk(png)).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+
+
+def _shrunk(png: bytes) -> bytes:
+    from PIL import Image
+
+    image, file = Image.open(io.BytesIO(png)), io.BytesIO()
+    image.thumbnail(LARGEST_PICTURE_PX)
+    image.save(file, format="PNG", optimize=True)
+    return file.getvalue()

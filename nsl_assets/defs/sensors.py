@@ -28,8 +28,7 @@ def failed_runs_sensor() -> dg.SensorDefinition:
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
         failures = [(event.step_key or "", failure_text(event)) for event in context.get_step_failure_events()]
-        if not failures:
-            failures = [("", context.failure_event.message or "the run failed before its first step")]
+        failures = failures or [("", _engine_text(context))]
         for step, text in failures:
             context.log.error(f"run {run.run_id[:8]} failed{f' in {step}' if step else ''}: {text}")
         step, text = failures[0]
@@ -47,6 +46,14 @@ def failure_text(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return f"{event.step_key}: {error.message if error else event.message}".strip()
+
+
+def _engine_text(context: dg.RunFailureSensorContext) -> str:
+    """Why a run failed before or outside its steps: the last error of the engine, such as code that does not load."""
+    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
+    errors = [event.engine_event_data.error for event in events if event.engine_event_data.error is not None]
+    return " ".join(filter(None, [context.failure_event.message, errors[-1].message if errors else None]))
 
 
 def _tag_value(text: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster._utils.error import SerializableErrorInfo
 
 from nsl_assets.defs import freshness, keys
 from nsl_assets.defs.build import build_definitions
@@ -47,6 +49,23 @@ def test_a_failed_run_is_marked_with_what_failed_and_why(op: dg.OpDefinition, wo
         (run,) = instance.get_runs()
     assert words in run.tags["nsl/failure"]
     assert run.tags["nsl/failed_step"] == op.name
+
+
+def test_a_run_that_never_began_is_marked_with_what_the_engine_said():
+    with dg.instance_for_test() as instance:
+        run = dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(run)
+        error = SerializableErrorInfo("NameError: name 'Self' is not defined", [], "NameError")
+        instance.report_engine_event("Could not load job definition.", run, EngineEventData(error=error))
+        failure = instance.report_run_failed(run)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_runs", dagster_instance=instance, dagster_run=run, dagster_event=failure
+        ).for_run_failure()
+        failed_runs_sensor()(context)
+        marked = instance.get_run_by_id(run.run_id)
+    assert marked is not None
+    assert "name 'Self' is not defined" in marked.tags["nsl/failure"]
+    assert marked.tags["nsl/failed_step"] == "none"
 
 
 def test_a_lease_whose_process_died_is_given_back_and_named(tmp_path: Path):

@@ -19,6 +19,9 @@ LAW = ["deep", "simulated", "random_projection", "noise_law"]
 PICTURE = (
     "() => [...document.querySelectorAll('img')].some(img => img.src.startsWith('data:image/png') && img.naturalWidth)"
 )
+BOX = """() => { const box = document.querySelector('img[src^="data:image/png"]').getBoundingClientRect();
+    return [box.left, box.right, box.bottom]; }"""
+VIEWPORT = {"width": 1600, "height": 1000}
 TIMEOUT_MS = 90_000
 
 pytestmark = [
@@ -32,7 +35,7 @@ def page(server: Server) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page = browser.new_page(viewport=VIEWPORT)
         page.set_default_timeout(TIMEOUT_MS)
         yield page
         browser.close()
@@ -54,4 +57,6 @@ def test_the_graph_of_a_study_and_the_picture_of_a_law(server: Server, page: Any
     page.screenshot(path=tmp_path / "partition.png")
     page.locator("tr", has_text="curve").last.get_by_text("Show Markdown").click()
     page.wait_for_function(PICTURE)
+    left, right, bottom = page.evaluate(BOX)
+    assert left >= 0 and right <= VIEWPORT["width"] and bottom <= VIEWPORT["height"]
     page.screenshot(path=tmp_path / "picture.png")
