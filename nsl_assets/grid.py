@@ -5,12 +5,13 @@ idempotent; what is finished under its content hash is not computed again.
 """
 
 import json
+import logging
 import socket
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,6 @@ from nsl_assets.chain import Damage, links
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
 from nsl_assets.jobs import JobMaker, failure_text
-from nsl_assets.models import estimate_cost
 from nsl_assets.probing import EstimatorName
 from nsl_assets.recording import Recorder
 from nsl_assets.study import GridCell, Machine, Study, definition_text
@@ -33,9 +33,8 @@ from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
 
+_LOG = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 20.0
-DISK_RESERVE_MIB = 100
-"""Left free beside the models that a run will store: embeddings, measurements, results."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +259,9 @@ class Measuring:
             for result in results:
                 cell, hashes = waiting[result.label]
                 outcome = self._outcome(cell, hashes, result, failures.get(result.label), damage)
+                n_attempts = recorder.n_attempts(cell)
+                if outcome.status == "failed" and n_attempts > 1:
+                    outcome = replace(outcome, reason=f"{outcome.reason} (attempt {n_attempts})")
                 recorder.land(outcome.rows)
                 self.platform.results.land("run", [self._run_row(outcome, result)])
                 publisher.publish_now_and_then()
@@ -277,15 +279,11 @@ class Measuring:
         n_genes: dict[str, int] = {}
         maker = JobMaker(self.study, self.platform.machine, self.platform.storage)
         jobs = []
-        disk_mib = 0.0
         for cell, hashes in waiting:
             if cell.task not in n_genes:
                 task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
                 n_genes[cell.task] = task.counts.shape[1]
             jobs.append(maker.job(cell, hashes, n_genes[cell.task]))
-            disk_mib += estimate_cost(self.study.models[cell.model], cell.n_cells, n_genes[cell.task]).disk_mib
-        is_kept = self.study.keep_models != "none"
-        self.platform.artifacts.require_writable(int((disk_mib * is_kept + DISK_RESERVE_MIB) * 2**20) if jobs else 0)
         return jobs
 
     def _outcome(
@@ -293,6 +291,8 @@ class Measuring:
     ) -> Outcome:
         if result.is_success and is_measured(hashes, self.platform.artifacts):
             damaged = damage.text(hashes)
+            if damaged:
+                _LOG.warning("%s was computed again: %s", cell.label, damaged)
             return self._measured(cell, hashes, "succeeded", damaged and f"computed again: {damaged}", result)
         damage.read_all(hashes)
         reasons = [failure or f"{result.reason}: {result.stderr_tail}", damage.text(hashes)]

@@ -46,6 +46,10 @@ class Recorder:
             )
             self._results.land("run", [row])
 
+    def n_attempts(self, cell: GridCell) -> int:
+        """How often a cell has been tried, the attempt that ended now among them."""
+        return self._attempts.get(_point(cell), 0) + 1
+
     def _on_top(self, row: MeasurementRow) -> MeasurementRow:
         is_other = self._recorded.get(_key(row), row.measurement_hash) != row.measurement_hash
         return replace(row, recorded_at=datetime.now(UTC)) if is_other else row
@@ -60,6 +64,12 @@ class Recorder:
     def _failed(self) -> frozenset[Key]:
         """Cells of the grid whose last attempt failed."""
         return frozenset(self._rows("SELECT task, model, n_cells, level, seed FROM failed_run WHERE study = ?"))
+
+    @cached_property
+    def _attempts(self) -> dict[Key, int]:
+        """Attempts of earlier runs by cell of the grid."""
+        found = self._rows("SELECT task, model, n_cells, level, seed, count(*) FROM run WHERE study = ? GROUP BY ALL")
+        return {tuple(point): n_attempts for *point, n_attempts in found}
 
     def _rows(self, query: str) -> list[Key]:
         self._results.publish()

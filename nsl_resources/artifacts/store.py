@@ -48,7 +48,7 @@ class SetAside:
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.hash[:8]} was damaged ({'; '.join(self.problems)})"
+        return f"{self.kind} {self.hash} was damaged ({'; '.join(self.problems)})"
 
 
 class Artifacts:

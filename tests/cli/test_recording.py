@@ -61,7 +61,7 @@ def test_status_shows_what_failed_why_and_how_often_it_was_tried(
         assert [one.status for one in attempts] == ["failed", "failed"]
     show_status("one", as_json=False)
     shown = capsys.readouterr().out
-    assert "(tried 2 times): exit 1: no convergence" in shown
+    assert "(tried 2 times): exit 1: no convergence (attempt 2)" in shown
     assert "(tried 1 time): killed by signal SIGKILL" in shown
     run("one", project, storage)
     show_status("one", as_json=False)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,16 +115,20 @@ class Campaign:
     def n_measured(self) -> int:
         return len(Artifacts(self.storage).hashes("measurement"))
 
-    def kill_any(self, among: Callable[[], list[psutil.Process]]) -> None:
-        """Kill one of these processes, drawn at random."""
-        processes = sorted(among(), key=lambda process: process.pid)
-        if processes:
+    def kill_any(self, running: psutil.Popen) -> None:
+        """Kill one of the processes below the command, drawn at random."""
+        while running.poll() is None:
+            processes = sorted(running.children(recursive=True), key=lambda process: process.pid)
+            if not processes:
+                continue
             chosen = processes[int(self.rng.integers(len(processes)))]
             try:
-                self.killed.append(" ".join(chosen.cmdline())[-60:])
+                command = " ".join(chosen.cmdline())
                 chosen.kill()
             except psutil.NoSuchProcess:
-                self.killed.pop()
+                continue
+            self.killed.append(command)
+            return
 
     def run_until(self, n_measured: int, running: psutil.Popen) -> bool:
         """Wait for so many measurements; False where the command ended before."""
@@ -196,8 +200,8 @@ def kill_workers_then_the_command(campaign: Campaign) -> None:
     for n_measured in range(2, 26, 4):
         if not campaign.run_until(n_measured, running):
             break
-        campaign.kill_any(lambda: running.children(recursive=True) if running.is_running() else [])
-    assert len(campaign.killed) >= 3
+        campaign.kill_any(running)
+    assert len(campaign.killed) >= 3, campaign.text()
     if running.poll() is None:
         running.send_signal(signal.SIGKILL)
     running.wait()
@@ -234,8 +238,8 @@ def finish(campaign: Campaign) -> None:
 
 
 def damage_files(study: Study, storage: Path) -> list[str]:
-    """Damage a file of every kind; the names that the command has to mention."""
-    artifacts, results = Artifacts(storage), Results(storage)
+    """Damage a file of every kind; the hashes and names that the command has to mention."""
+    artifacts = Artifacts(storage)
     chosen = [cell_hashes(study, cell) for cell in study.cells()]
     first, second, third = chosen[3], chosen[30], chosen[80]
     truncate(measurement_of(first, artifacts))
@@ -253,10 +257,7 @@ def damage_files(study: Study, storage: Path) -> list[str]:
     landed = sorted((storage / "results" / "landed" / "measurement").glob("*.parquet"))[10]
     truncate(landed)
     shutil.rmtree(storage / "results" / "db")
-    assert results.root == storage
-    model = artifacts.path("model", third.trained.model)
-    embeddings = [artifacts.path("embedding", one.trained.embedding) for one in (second, third)]
-    return [str(path) for path in (model, *embeddings, artifacts.path("noised", second.noised), landed)]
+    return [third.trained.model, third.trained.embedding, second.trained.embedding, second.noised, landed.name]
 
 
 def measurement_of(hashes: CellHashes, artifacts: Artifacts) -> Path:
