@@ -10,7 +10,7 @@ from nsl_assets import noise, tasks
 from nsl_assets.curve_bias import how_to_calibrate, study_bias
 from nsl_assets.curves import measurement_hashes
 from nsl_assets.defs import keys
-from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
+from nsl_assets.defs.automation import WHEN_WHAT_IT_CHECKS_CHANGES
 from nsl_assets.grid import Noised, stored_embeddings, stored_noised, stored_task
 from nsl_assets.probing import ExpectedBias
 from nsl_assets.study import Study
@@ -120,7 +120,7 @@ def _realised_depth(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefin
         asset=of_task.noised,
         name="realised_depth",
         description="Thinned depth is the nominal one within chance.",
-        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        automation_condition=WHEN_WHAT_IT_CHECKS_CHANGES,
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         stored = stored_noised(study, of_task.task, storage.artifacts)
@@ -163,7 +163,7 @@ def _measurement_check(
         asset=of_task.of_model(model, "mutual_information"),
         name=name,
         description=find.__doc__,
-        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        automation_condition=WHEN_WHAT_IT_CHECKS_CHANGES,
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         wanted = measurement_hashes(study, of_task.task, model)
@@ -180,7 +180,7 @@ def _calibration_check(of_task: keys.TaskKeys, study: Study, model: str) -> dg.A
         asset=of_task.of_model(model, "mutual_information"),
         name="calibration",
         description="On problems of known information that look like these, the headline is right by 0.1 bit.",
-        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        automation_condition=WHEN_WHAT_IT_CHECKS_CHANGES,
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         bias = study_bias(storage.results, of_task.study, study, task=of_task.task, model=model)
@@ -210,7 +210,7 @@ def _embedding_is_finite(of_task: keys.TaskKeys, study: Study, model: str) -> dg
         asset=of_task.of_model(model, "embedding"),
         name="embedding_is_finite",
         description="No NaN, no infinity.",
-        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        automation_condition=WHEN_WHAT_IT_CHECKS_CHANGES,
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         embeddings = stored_embeddings(study, of_task.task, model, storage.artifacts)
@@ -227,7 +227,7 @@ def _law_check(
         asset=of_task.of_model(model, "noise_law"),
         name=name,
         description=f"No law with: {condition}.",
-        automation_condition=WHEN_ANYTHING_UPSTREAM_CHANGES,
+        automation_condition=WHEN_WHAT_IT_CHECKS_CHANGES,
     )
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         rows = _rows(storage.results, "noise_law", of_task, model)
