@@ -10,8 +10,8 @@ WHEN_ANYTHING_UPSTREAM_CHANGES: dg.AutomationCondition[Any] = (
     dg.AutomationCondition.any_deps_updated().since_last_handled() & ~dg.AutomationCondition.in_progress()
 ).with_label("when anything upstream changes")
 
-# `any_deps_updated()` leaves out what a run updated that planned the check as well. Runs over partitions return nothing,
-# so that Dagster skips the checks that it planned: they would stay unevaluated.
+# `any_deps_updated()` leaves out what a run updated that planned the check as well. Runs over partitions return
+# nothing, so that Dagster skips the checks that they planned: those would stay unevaluated.
 WHEN_WHAT_IT_CHECKS_CHANGES: dg.AutomationCondition[Any] = (
     dg.AutomationCondition.any_deps_match(
         dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
