@@ -18,9 +18,9 @@ def collect_garbage(study: str | None, *, is_dry_run: bool, as_json: bool) -> No
     While it removes, no process can begin to use further artifacts; what a living process uses stays.
     """
     project = load_project()
-    if study is not None:
-        project.study(study)
     artifacts, results = Artifacts(storage_root()), Results(storage_root())
+    if study is not None and not results.recorded_artifacts(study):
+        project.study(study)  # an error where the name is neither known nor in the rows
     if not (storage_root() / "artifacts").is_dir():
         show_json([]) if as_json else show("Nothing was stored yet.")
         return

@@ -12,6 +12,7 @@ import pytest
 
 from nsl_assets.chain import links
 from nsl_assets.cli.gc import collect_garbage
+from nsl_assets.errors import StudyError
 from nsl_assets.grid import is_measured
 from nsl_assets.identity import auxiliary_hash, cell_hashes, data_hash
 from nsl_assets.study import Study, load_project
@@ -77,6 +78,18 @@ def test_with_a_study_only_what_its_rows_name_goes(
     assert stored(storage)["measurement"] == 8
     left = set(Artifacts(storage).hashes("measurement"))
     assert left <= Results(storage).recorded_artifacts("two")
+
+
+def test_the_study_may_be_one_that_is_gone_but_not_a_wrong_name(
+    project: Path, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "one", seed=0)
+    run("one", project, storage, n_cells=1)
+    write(project, "two", seed=1)
+    with pytest.raises(StudyError, match="no study is named 'three'"):
+        collect_garbage("three", is_dry_run=False, as_json=False)
+    gc(capsys, "one")
+    assert stored(storage)["model"] == stored(storage)["measurement"] == 0
 
 
 @pytest.mark.parametrize(("keep_models", "n_models"), [("best", 2), ("all", 8), ("none", 0)])
