@@ -126,7 +126,7 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
     seconds = [known.get(cell.n_cells, fixed_s + costs[cell.n_cells].seconds) for cell in left]
     kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models != "none" else []
     largest = max(costs.values(), key=lambda cost: cost.memory_mib)
-    needs = JobMaker(study, platform.machine, platform.storage).need(model, largest)
+    needs = JobMaker(study, platform.machine, platform.storage).need(model, largest, size.n_genes)
     return ModelCost(
         task=task,
         model=model,

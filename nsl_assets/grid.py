@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from nsl_assets import noise
 from nsl_assets.chain import Damage, links
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
-from nsl_assets.jobs import JobMaker, failure_text
+from nsl_assets.jobs import JobMaker, failure_text, node_devices, run_repeating
 from nsl_assets.probing import EstimatorName
 from nsl_assets.recording import Recorder
 from nsl_assets.study import GridCell, Machine, Study, definition_text
@@ -255,17 +255,30 @@ class Measuring:
         jobs = {job.label: job for job in self._jobs(waiting.values())}
         publisher = _Publisher(self.platform.results)
         # Closed at once when something fails here, so that no worker goes on unwatched.
-        with closing(self.platform.dispatcher.run(jobs.values(), on_message=receive)) as results:
-            for result in results:
+        machine = self.platform.machine
+        repeating = run_repeating(
+            self.platform.dispatcher, jobs, node_devices(machine), receive, machine.worker_retries
+        )
+        with closing(repeating) as results:
+            for result, repeated in results:
                 cell, hashes = waiting[result.label]
-                outcome = self._outcome(cell, hashes, result, failures.get(result.label), damage)
+                outcome = self._outcome(cell, hashes, result, failures.pop(result.label, None), damage)
                 n_attempts = recorder.n_attempts(cell)
                 if outcome.status == "failed" and n_attempts > 1:
                     outcome = replace(outcome, reason=f"{outcome.reason} (attempt {n_attempts})")
                 recorder.land(outcome.rows)
+                self._remember(outcome, result)
                 self.platform.results.land("run", [self._run_row(outcome, result)])
                 publisher.publish_now_and_then()
-                yield outcome
+                if repeated is None:
+                    yield outcome
+                elif on_step is not None:
+                    on_step(f"{result.label}: out of memory, it is run again with {repeated.need}")
+
+    def _remember(self, outcome: Outcome, worker: WorkerResult) -> None:
+        """What the worker used, for the predictions of the next."""
+        if outcome.status == "succeeded":
+            self._maker.remember(outcome.cell, self._n_genes[outcome.cell.task], worker, outcome.fit)
 
     def _require_noised(self, cell: GridCell, hashes: CellHashes) -> None:
         if not self.platform.artifacts.is_complete("noised", hashes.noised):
@@ -276,15 +289,23 @@ class Measuring:
 
     def _jobs(self, waiting: Iterable[tuple[GridCell, CellHashes]]) -> list[WorkerJob]:
         """Worker jobs, each with the memory that it is predicted to need."""
-        n_genes: dict[str, int] = {}
-        maker = JobMaker(self.study, self.platform.machine, self.platform.storage)
+        n_genes = self._n_genes
         jobs = []
         for cell, hashes in waiting:
             if cell.task not in n_genes:
                 task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
                 n_genes[cell.task] = task.counts.shape[1]
-            jobs.append(maker.job(cell, hashes, n_genes[cell.task]))
+            jobs.append(self._maker.job(cell, hashes, n_genes[cell.task]))
         return jobs
+
+    @cached_property
+    def _maker(self) -> JobMaker:
+        return JobMaker(self.study, self.platform.machine, self.platform.storage)
+
+    @cached_property
+    def _n_genes(self) -> dict[str, int]:
+        """Genes of the tasks whose jobs were made."""
+        return {}
 
     def _outcome(
         self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None, damage: Damage

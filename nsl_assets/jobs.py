@@ -17,7 +17,7 @@ from nsl_assets.identity import CellHashes
 from nsl_assets.models import Cost, devices_wanted, estimate_cost
 from nsl_assets.study import GridCell, Machine, Study
 from nsl_assets.worker import WorkerOrder, WorkerRuntime, preload
-from nsl_resources.dispatch import Dispatcher, Failure, Log, Message, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch import Dispatcher, Failure, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.gpu import (
     GPU,
     HOST,
@@ -174,14 +174,17 @@ def run_repeating(
     jobs: dict[str, WorkerJob],
     devices: Sequence[Device],
     on_message: Callable[[str, Message], None],
-) -> Generator[WorkerResult, None, None]:
-    """Yield one result a job; who runs out of memory is run again, once the others have ended.
+    n_repeats: int,
+) -> Generator[tuple[WorkerResult, WorkerJob | None], None, None]:
+    """Yield every result, with the job that is run again because of it: None where the result is final.
 
-    Each time with 1.5 × its peak, until it ends otherwise or has had the largest budget of the devices. In `jobs` (by
-    label) the repeated job replaces the first.
+    Who runs out of memory is run again, once the others have ended.
+
+    Each time with 1.5 × its peak, at most `n_repeats` times and never beyond the largest budget of the devices. In
+    `jobs` (by label) the repeated job replaces the first.
     """
     waiting = list(jobs.values())
-    while waiting:
+    for n_left in range(n_repeats, -1, -1):
         errors: dict[str, str] = {}
 
         def listen(label: str, message: Message, errors: dict[str, str] = errors) -> None:
@@ -193,17 +196,22 @@ def run_repeating(
         with closing(dispatcher.run(waiting, on_message=listen)) as results:
             for result in results:
                 larger = _larger(jobs[result.label], result, errors.get(result.label, ""), devices)
-                if larger is None:
-                    yield result
+                if larger is None or not n_left:
+                    yield result, None
                 else:
                     jobs[result.label] = larger
                     again.append(larger)
-                    on_message(result.label, Log("WARNING", f"out of memory: it is run again with {larger.need}"))
+                    yield result, larger
+        if not again:
+            return
         waiting = again
 
 
 def node_devices(machine: Machine) -> Sequence[Device]:
-    """The host and GPUs that workers of this machine share, with their budgets."""
+    """The host and GPUs that workers of this machine share, or of a node of its cluster, with their budgets."""
+    if machine.dispatcher != "local":
+        memory_mib = machine.memory_mib or 0  # not known: workers that ran out of it get no more
+        return (Device(HOST, "host of a node", memory_mib, 0, memory_mib, machine.cores or 1), *machine.node_devices())
     return node_probe(machine.memory_mib, machine.cores, machine.device == "auto").devices()
 
 

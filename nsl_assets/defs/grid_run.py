@@ -163,9 +163,12 @@ def thin(
 
 
 def is_worth_a_retry(outcome: Outcome) -> bool:
-    """Whether a cell of the grid failed by what happened to its worker, not by its data, settings or code."""
+    """Whether a cell of the grid failed by what happened to its worker, not by its data, settings or code.
+
+    Who ran out of memory was run again with more already (`run_repeating`).
+    """
     reason = "" if outcome.worker is None else outcome.worker.reason
-    return reason in {"out of memory", "lost"} or reason.startswith("killed by signal")
+    return reason == "lost" or reason.startswith("killed by signal")
 
 
 @contextmanager

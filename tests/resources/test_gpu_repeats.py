@@ -10,7 +10,7 @@ from nsl_assets.errors import InputError
 from nsl_assets.jobs import PROBING_MIB, JobMaker, run_repeating
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Machine, parse_project
-from nsl_resources.dispatch import LocalPool, Log, Message, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch import LocalPool, Report, WorkerJob, WorkerResult
 from nsl_resources.gpu import AdmissionError, Device, Ledger, Need
 
 CELL = GridCell(task="cells", model="model", n_cells=500, level=0.1, seed=1)
@@ -126,16 +126,19 @@ DEVICES = (Device("host", "host", 1_200, 200, 1_000, 2), gpu(8_000))
 def test_who_ran_out_of_host_memory_is_run_again_with_1_5_times_its_peak() -> None:
     pool = ByReservation({"small": 100, "large": 500})
     todo = {label: WorkerJob(label, ["true"], 300) for label in ("small", "large")}
-    said: list[tuple[str, Message]] = []
-    results = list(run_repeating(pool, todo, DEVICES, lambda label, message: said.append((label, message))))
-    assert [(result.label, result.reason) for result in results] == [("small", "succeeded"), ("large", "succeeded")]
+    results = list(run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5))
+    assert [(result.label, result.reason, again and again.memory_mib) for result, again in results] == [
+        ("small", "succeeded", None),
+        ("large", "out of memory", 450),
+        ("large", "out of memory", 675),
+        ("large", "succeeded", None),
+    ]
     assert [[(job.label, job.memory_mib) for job in jobs] for jobs in pool.rounds] == [
         [("small", 300), ("large", 300)],
         [("large", 450)],
         [("large", 675)],
     ]
     assert todo["large"].memory_mib == 675
-    assert sum(isinstance(message, Log) and "run again" in message.text for _, message in said) == 2
 
 
 def test_who_ran_out_of_gpu_memory_gets_more_of_the_gpu_alone() -> None:
@@ -145,7 +148,7 @@ def test_who_ran_out_of_gpu_memory_gets_more_of_the_gpu_alone() -> None:
         "Including non-PyTorch memory, this process has 4.00 GiB memory in use.",
     )
     todo = {"a": WorkerJob("a", ["true"], 300, n_gpus=1, gpu_memory_mib=1_000)}
-    (result,) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None)
+    *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5)
     assert result.is_success
     assert [(jobs[0].memory_mib, jobs[0].gpu_memory_mib) for jobs in pool.rounds] == [(300, 1_000), (300, 6_144)]
 
@@ -153,9 +156,17 @@ def test_who_ran_out_of_gpu_memory_gets_more_of_the_gpu_alone() -> None:
 def test_who_has_had_all_there_is_fails() -> None:
     pool = ByReservation({"a": 5_000})
     todo = {"a": WorkerJob("a", ["true"], 900)}
-    (result,) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None)
+    *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5)
     assert result.reason == "out of memory"
     assert [jobs[0].memory_mib for jobs in pool.rounds] == [900, 1_000]
+
+
+def test_it_is_repeated_so_many_times_and_no_more() -> None:
+    pool = ByReservation({"a": 5_000})
+    todo = {"a": WorkerJob("a", ["true"], 100)}
+    *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 2)
+    assert result.reason == "out of memory"
+    assert len(pool.rounds) == 3
 
 
 def test_a_real_worker_is_repeated_until_it_has_enough(tmp_path: Path) -> None:
@@ -167,7 +178,7 @@ def test_a_real_worker_is_repeated_until_it_has_enough(tmp_path: Path) -> None:
     )
     todo = {"a": WorkerJob("a", [sys.executable, "-c", code], 100)}
     pool = LocalPool(Ledger(NodeOf(), tmp_path / "ledger.sqlite"))
-    (result,) = run_repeating(pool, todo, NodeOf().devices(), lambda _label, _message: None)
+    *_, (result, _) = run_repeating(pool, todo, NodeOf().devices(), lambda _label, _message: None, 5)
     assert result.is_success
     assert starts.read_text() == "xxx"
     assert todo["a"].memory_mib == 225
