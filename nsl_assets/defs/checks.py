@@ -261,12 +261,12 @@ def _result(found: Sequence[str], n_rows: int, severity: dg.AssetCheckSeverity) 
 
 
 def _outside(rows: Rows) -> list[str]:
-    """Information lies between what shuffled pairs give and the entropy of the auxiliary signal."""
+    """Headline information lies between what shuffled pairs give and the entropy of the auxiliary signal."""
     found = []
     for row in rows:
         low = row["floor_bits"] - ESTIMATION_NOISE_BITS
         high = np.inf if row["ceiling_bits"] is None else row["ceiling_bits"] + ESTIMATION_NOISE_BITS
-        if row["is_trained"] and not low <= row["mi_bits"] <= high:
+        if row["is_trained"] and row["is_headline"] and not low <= row["mi_bits"] <= high:
             found.append(f"{row['mi_bits']:.3g} bits at q={row['level']:g}, seed {row['seed']} ({row['estimator']})")
     return found
 
