@@ -128,12 +128,13 @@ def test_checks_that_a_run_planned_and_skipped_are_evaluated_by_themselves(serve
 
 def test_a_dry_run_of_a_night_says_what_it_would_do_and_its_runs_do_it(server: Server):
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "nsl", "scheduleName": "night_deep"}
-    text = """mutation($selector: ScheduleSelector!) { scheduleDryRun(selectorData: $selector) { __typename
+    text = """mutation($selector: ScheduleSelector!, $at: Float) {
+    scheduleDryRun(selectorData: $selector, timestamp: $at) { __typename
     ... on DryRunInstigationTick { evaluationResult { skipReason error { message }
     runRequests { assetSelection { path } tags { key value } } } } } }"""
 
     def dry_run() -> Any:
-        return server.query(text, selector=selector)["scheduleDryRun"]["evaluationResult"]
+        return server.query(text, selector=selector, at=1_893_528_000.0)["scheduleDryRun"]["evaluationResult"]
 
     assert "deep/simulated/source" in dry_run()["skipReason"]
     one_run(server, [["deep", "simulated", "source"]])
