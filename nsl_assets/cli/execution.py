@@ -6,11 +6,11 @@ from nsl_assets.cli.instance import process_tags
 from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
 from nsl_assets.defs.checks import checks_job_name
+from nsl_assets.defs.sensors import failure_text
 from nsl_assets.noise import level_key
 from nsl_assets.progress import Progress
 from nsl_assets.study import Project, Study
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -59,7 +59,7 @@ class _Execution:
 
     def _materialize(self, assets: list[dg.AssetKey], partitions: list[str] | None = None) -> bool:
         """One Dagster run over a range of partitions. What is stored already costs its assets next to nothing."""
-        tags = {} if partitions is None else {RANGE_START: partitions[0], RANGE_END: partitions[-1]}
+        tags = {} if partitions is None else {keys.RANGE_START: partitions[0], keys.RANGE_END: partitions[-1]}
         job = self.job.get_subset(asset_selection=set(assets), asset_check_selection=set())
         return bool(self._execute(job, tags).success)
 
@@ -81,21 +81,10 @@ class _Execution:
         if any(_is_interruption(event) for event in failed):
             # Dagster turns SIGINT and SIGTERM into a failed step; the user meant all of it.
             raise KeyboardInterrupt
-        self.failures += [_failure_text(event) for event in failed]
+        self.failures += [failure_text(event) for event in failed]
         return result
 
 
 def _is_interruption(event: dg.DagsterEvent) -> bool:
     error = event.step_failure_data.error
     return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
-
-
-def _failure_text(event: dg.DagsterEvent) -> str:
-    """The message of the error that made a step fail: ours as it is, any other with the step's name."""
-    failure = event.step_failure_data
-    if failure.user_failure_data is not None and failure.user_failure_data.description:
-        return str(failure.user_failure_data.description)
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message if error else event.message}".strip()

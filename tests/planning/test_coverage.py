@@ -1,4 +1,4 @@
-"""The 95 % statements of advice, on simulated studies whose truth is known; closely in `benchmarks/coverage.py`."""
+"""The 95 % statements of advice, on simulated studies of known truth; closely in `benchmarks/statement_coverage.py`."""
 
 import numpy as np
 import pytest
