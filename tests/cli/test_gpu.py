@@ -106,7 +106,11 @@ def test_predictions_are_shown_beside_their_formulas(nsl: Nsl, with_gpus: Ledger
     assert "predictions" in text and "2500" in text.replace(",", "")
 
 
-WATCH = "import sys; from nsl_assets.cli import main; sys.argv = ['nsl', 'gpu', '--watch']; sys.exit(main())"
+# Ctrl-C as in a terminal, also where the tests themselves were started by a shell that ignores it.
+WATCH = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from nsl_assets.cli import main; sys.argv = ['nsl', 'gpu', '--watch']; sys.exit(main())"
+)
 
 
 def test_watching_repeats_blocks_in_a_pipe_until_ctrl_c(nsl: Nsl, tmp_path: Path) -> None:

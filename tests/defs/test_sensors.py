@@ -69,7 +69,8 @@ def test_a_run_that_never_began_is_marked_with_what_the_engine_said():
 
 
 def test_a_lease_whose_process_died_is_given_back_and_named(tmp_path: Path):
-    ledger = Ledger(HostProbe(HostBudget(1_000, 2)), tmp_path / "ledger.sqlite")
+    # The whole host: what this process itself has grown to counts as used by the leases that it holds.
+    ledger = Ledger(HostProbe(HostBudget(1_000_000, 2)), tmp_path / "ledger.sqlite")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         lost = ledger.try_acquire(Need(memory_mib=600), "pca, 500 cells")
         held = ledger.try_acquire(Need(memory_mib=300), "scvi, 500 cells")
