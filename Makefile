@@ -47,7 +47,7 @@ lint: install
 	$(BIN)/lint-imports
 
 slow: install
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadscope
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadscope --durations=12
 
 bench: install
 	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done

@@ -77,15 +77,13 @@ def test_large_workers_wait_no_longer_than_the_work_before_them_takes(mix: Mix) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_shared_arithmetic", [False, True])
-def test_the_makespan_of_the_whole_mix_is_within_15_percent_of_its_lower_bound(
-    mix: Mix, is_shared_arithmetic: bool
-) -> None:
+def test_the_makespan_of_the_whole_mix_is_within_15_percent_of_its_lower_bound(mix: Mix) -> None:
+    """By memory alone, where admission decides most; with shared arithmetic: `benchmarks/gpu_admission.py`."""
     workers = draw(mix, seed=1)
     assert len(workers) == 4_000
-    outcome = Simulation(mix, workers, LedgerPolicy(), foreign_seed=1, is_shared_arithmetic=is_shared_arithmetic).run()
+    outcome = Simulation(mix, workers, LedgerPolicy(), foreign_seed=1, is_shared_arithmetic=False).run()
     assert_sound(outcome, workers)
-    bounds = lower_bounds(mix.node, outcome, is_shared_arithmetic=is_shared_arithmetic)
+    bounds = lower_bounds(mix.node, outcome, is_shared_arithmetic=False)
     assert bounds.largest_s <= outcome.makespan_s <= 1.15 * bounds.largest_s
 
 
