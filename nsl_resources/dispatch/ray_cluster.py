@@ -272,11 +272,21 @@ def _run_in_task(job: WorkerJob, budget: NodeBudget, mailbox: Any, dispatcher_py
     """On the node. All messages are in the mailbox before the result is returned."""
     import ray
 
+    _require_interruptible()
     puts: deque[Any] = deque(maxlen=1)
     own = with_python_of_this_node(job, dispatcher_python)
     result = run_on_node(own, budget.probe(), lambda label, message: puts.append(mailbox.put.remote(label, message)))
     ray.get(list(puts))
     return result
+
+
+def _require_interruptible() -> None:
+    """Ray cancels a task through Python's handler of SIGINT: none is there if its cluster was started in a background.
+
+    Shells start background commands with SIGINT ignored, and all that they start inherits it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Run:
