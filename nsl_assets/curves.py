@@ -100,7 +100,7 @@ def _truth(rows: pd.DataFrame) -> Truth | None:
 
 
 def panel_shares(results: Results, name: str) -> dict[str, float]:
-    """Share of all UMIs that lie in the genes of the data, by task, where a study measured both; at full depth."""
+    """Share of all UMIs that lie in the genes of the data, by task, where a study measured both."""
     results.publish()
     with results.connect() as database:
         rows = database.execute(

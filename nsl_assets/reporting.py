@@ -114,11 +114,25 @@ def write_report(results: Results, name: str, study: Study, *, folder: Path | No
     """
     bias = study_bias(results, name, study)
     content = study_content(results, name, study, bias)
-    table = f"{law_table(name, list(content.curves))}\n\n{bias_text(name, study, bias)}"
-    warning = ""
-    if bias is not None:
-        warning = report.calibration_warning({curve.title: curve.expected for curve in bias.curves})
-    return _written(content, folder or results.root / "reports" / name, table, warning)
+    table, warning = _summary(name, study, list(content.curves), bias)
+    return _written(content, folder or report_folder(results, name), table, warning)
+
+
+def report_summary(results: Results, name: str, study: Study) -> tuple[str, str]:
+    """The law table of a study with the bias to be expected, and what calibration warns of; nothing is drawn."""
+    return _summary(name, study, headline_curves(results, name, study), study_bias(results, name, study))
+
+
+def report_folder(results: Results, name: str) -> Path:
+    """Where the report of a study is, unless it was told elsewhere."""
+    return results.root / "reports" / name
+
+
+def _summary(name: str, study: Study, fitted: list[FittedCurve], bias: StudyBias | None) -> tuple[str, str]:
+    table = f"{law_table(name, fitted)}\n\n{bias_text(name, study, bias)}"
+    if bias is None:
+        return table, ""
+    return table, report.calibration_warning({curve.title: curve.expected for curve in bias.curves})
 
 
 def write_table_report(path: Path, columns: TableColumns, settings: LawSettings, *, folder: Path) -> WrittenReport:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from nsl_assets.advising import TaskAdvice, advise_tasks
 from nsl_assets.cli.law_request import MeasuredSource
@@ -10,6 +10,9 @@ from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.errors import InputError
 from nsl_assets.laws import LawSettings, MeasuredCurve
 from nsl_assets.planning import ADVICE_FLAGS, QUESTIONS, Advice, BestPlan, PlanningSettings
+
+FRONTIER_ROWS: Final = 6
+"""About so many budgets of a frontier are shown; JSON has all."""
 
 
 def advise_source(source: MeasuredSource, laws: LawSettings, planning: PlanningSettings, *, as_json: bool) -> int:
@@ -76,9 +79,6 @@ def _answer(advice: Advice) -> str:
         rows = table([_frontier_row(best) for best in advice.plans[:: max(1, len(advice.plans) // FRONTIER_ROWS)]])
         lines += [f"      {row}" for row in rows.splitlines()]
     return "\n".join(lines)
-
-
-FRONTIER_ROWS = 6
 
 
 def _frontier_row(best: BestPlan) -> dict[str, Any]:

@@ -71,9 +71,12 @@ def measured_source(text: str, columns: TableColumns) -> MeasuredSource:
 
     Raises InputError, or StudyError, where there is neither, or nothing was measured yet.
     """
-    if Path(text).suffix in TABLE_SUFFIXES or Path(text).is_file():
-        return _of_table(Path(text), columns)
-    return _of_study(text)
+    return _of_table(Path(text), columns) if names_a_table(text) else _of_study(text)
+
+
+def names_a_table(text: str) -> bool:
+    """Whether a text names a table, and not a study."""
+    return Path(text).suffix in TABLE_SUFFIXES or Path(text).is_file()
 
 
 def _of_table(path: Path, columns: TableColumns) -> MeasuredSource:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nsl_assets.cli.law_request import TABLE_SUFFIXES, law_settings, table_columns
+from nsl_assets.cli.law_request import law_settings, names_a_table, table_columns
 from nsl_assets.cli.output import show, show_error, show_json
 from nsl_assets.errors import InputError
 from nsl_assets.reporting import WrittenReport, write_report, write_table_report
@@ -29,7 +29,7 @@ def write_and_show(
 
 
 def _written(source: str | None, options: Mapping[str, Any], output: Path | None) -> WrittenReport:
-    if source is not None and (Path(source).suffix in TABLE_SUFFIXES or Path(source).is_file()):
+    if source is not None and names_a_table(source):
         path = Path(source)
         folder = output or storage_root() / "reports" / path.name.split(".")[0]
         return write_table_report(path, table_columns("noise", options), law_settings(options), folder=folder)

@@ -168,7 +168,8 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:
     from nsl_assets.curve_bias import study_bias
-    from nsl_assets.reporting import bias_records, headline_curves, law_records, write_report
+    from nsl_assets.report import PAGE_NAME
+    from nsl_assets.reporting import bias_records, headline_curves, law_records, report_folder, report_summary
 
     results = Results(storage_root())
     if as_json:
@@ -176,10 +177,11 @@ def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool)
         biases = bias_records(study_bias(results, name, study))
         show_json({"study": name, "laws": law_records(name, curves), "calibration": biases, "failures": failures})
     else:
-        written = write_report(results, name, study)
-        show(f"{written.table}\n")
-        show(f'report:   {written.page}\nresults:  {results.public_path}   (nsl sql "…")\nUI:       make ui')
-        if written.warning:
-            show_error(f"warning: {written.warning}. See {written.page}, section Calibration.")
+        laws, warning = report_summary(results, name, study)
+        page = report_folder(results, name) / PAGE_NAME  # the asset `report` wrote it
+        show(f"{laws}\n")
+        show(f'report:   {page}\nresults:  {results.public_path}   (nsl sql "…")\nUI:       make ui')
+        if warning:
+            show_error(f"warning: {warning}. See {page}, section Calibration.")
     for failure in failures:
         show_error(failure)
