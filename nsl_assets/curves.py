@@ -11,7 +11,9 @@ from nsl_assets.study import Study
 from nsl_resources.artifacts import content_hash
 from nsl_resources.results import Results
 
-COLUMNS = "level, seed, umis_per_cell, mi_bits, floor_bits, ceiling_bits, truth_bits, measurement_hash"
+COLUMNS = (
+    "level, seed, umis_per_cell, mi_bits, low_bits, high_bits, floor_bits, ceiling_bits, truth_bits, measurement_hash"
+)
 
 
 def read_curves(
@@ -84,6 +86,8 @@ def _measured(names: Any, rows: pd.DataFrame) -> MeasuredCurve:
             mi_bits=rows["mi_bits"].to_numpy(float),
             seed=rows["seed"].to_numpy(int),
             level=rows["level"].to_numpy(float),
+            low_bits=rows["low_bits"].to_numpy(float),
+            high_bits=rows["high_bits"].to_numpy(float),
         ),
         floor_bits=float(rows["floor_bits"].mean()),
         ceiling_bits=None if rows["ceiling_bits"].isna().all() else float(rows["ceiling_bits"].mean()),

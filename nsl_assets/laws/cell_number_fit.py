@@ -15,8 +15,10 @@ from nsl_assets.laws.cell_number_intervals import (
 )
 from nsl_assets.laws.cell_number_law import SizeOptimum, SizePoints, cell_number_optimum
 from nsl_assets.laws.curve import Curve, Levels, levels_of
+from nsl_assets.laws.equations import FloatArray
 from nsl_assets.laws.error_model import NO_SCATTER, seed_scatter
 from nsl_assets.laws.flags import PLATEAU_WIDTH_BITS, _falls_with_depth
+from nsl_assets.laws.measurement_interval import NOTHING_OPEN, WEAK_MEANS, OwnUncertainty, own_uncertainty
 from nsl_assets.laws.misfit import lack_of_fit_p
 from nsl_assets.laws.quality import quality_of
 from nsl_assets.laws.settings import Interval, LawSettings
@@ -31,12 +33,20 @@ CELL_NUMBER_FLAGS: Final = {
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
     "not_monotone": "information falls with more cells by more than seeds and noise explain",
     "not_replicated": "seeds repeat the same numbers: they are counted once",
+    "weak_measurements": WEAK_MEANS,
     "not_converged": "the least-squares search did not settle",
 }
 """Every flag of this law with its meaning."""
 
 
-def curve_over_cells(n_cells: npt.ArrayLike, mi_bits: npt.ArrayLike, seed: npt.ArrayLike) -> Curve:
+def curve_over_cells(
+    n_cells: npt.ArrayLike,
+    mi_bits: npt.ArrayLike,
+    seed: npt.ArrayLike,
+    *,
+    low_bits: FloatArray | None = None,
+    high_bits: FloatArray | None = None,
+) -> Curve:
     """A curve over training sizes, (n_points,) each: its ``depth`` and ``level`` hold numbers of cells.
 
     Raises InputError for numbers of cells that are not positive and finite.
@@ -45,7 +55,7 @@ def curve_over_cells(n_cells: npt.ArrayLike, mi_bits: npt.ArrayLike, seed: npt.A
     wrong = ~((cells > 0) & np.isfinite(cells))
     if wrong.any():
         raise InputError(f"a curve has {cells[wrong][0]:g} training cells: positive, finite numbers are expected.")
-    return Curve(cells, np.asarray(mi_bits), np.asarray(seed), level=cells)
+    return Curve(cells, np.asarray(mi_bits), np.asarray(seed), cells, low_bits, high_bits)
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ def fit_cell_number_law(curve: Curve, settings: LawSettings, *, ceiling_bits: fl
     if not pooled:
         scatter = seed_scatter(levels, errors.slopes)
         errors = SizeErrors(points, errors.optimum, None if scatter is NO_SCATTER else scatter, settings.confidence)
-    return _summary(levels, errors, settings, ceiling_bits)
+    own = NOTHING_OPEN if pooled else own_uncertainty(curve)
+    return _summary(levels, errors, settings, ceiling_bits, own)
 
 
 def _check_sizes(curve: Curve) -> None:
@@ -115,15 +126,18 @@ def _check_sizes(curve: Curve) -> None:
         )
 
 
-def _summary(levels: Levels, errors: SizeErrors, settings: LawSettings, ceiling_bits: float | None) -> CellNumberLawFit:
+def _summary(
+    levels: Levels, errors: SizeErrors, settings: LawSettings, ceiling_bits: float | None, own: OwnUncertainty
+) -> CellNumberLawFit:
     optimum = errors.optimum
     fitted = optimum.at(levels.depth)
     intervals = cell_number_intervals(settings.used_interval, errors)
     quality = quality_of(levels, fitted)
+    i_inf_low_bits, i_inf_high_bits = own.widened(intervals.i_inf_bits)
     return CellNumberLawFit(
         i_inf_bits=optimum.i_inf_bits,
-        i_inf_low_bits=intervals.i_inf_bits[0],
-        i_inf_high_bits=intervals.i_inf_bits[1],
+        i_inf_low_bits=i_inf_low_bits,
+        i_inf_high_bits=i_inf_high_bits,
         n_sat=optimum.n_sat,
         n_sat_low=intervals.n_sat[0],
         n_sat_high=intervals.n_sat[1],
@@ -143,12 +157,16 @@ def _summary(levels: Levels, errors: SizeErrors, settings: LawSettings, ceiling_
         n_seeds=levels.n_seeds,
         most_cells=levels.deepest,
         converged=optimum.converged,
-        flags=_flags(levels, optimum, intervals, ceiling_bits),
+        flags=_flags(levels, optimum, intervals, ceiling_bits, own),
     )
 
 
 def _flags(
-    levels: Levels, optimum: SizeOptimum, intervals: CellNumberIntervals, ceiling_bits: float | None
+    levels: Levels,
+    optimum: SizeOptimum,
+    intervals: CellNumberIntervals,
+    ceiling_bits: float | None,
+    own: OwnUncertainty,
 ) -> tuple[str, ...]:
     low, high = intervals.i_inf_bits
     earned = {
@@ -159,6 +177,7 @@ def _flags(
         "one_seed": levels.n_seeds < 2,
         "not_monotone": _falls_with_depth(levels),
         "not_replicated": not levels.is_replicated,
+        "weak_measurements": own.is_weak,
         "not_converged": not optimum.converged,
     }
     return tuple(flag for flag in CELL_NUMBER_FLAGS if earned[flag])

@@ -33,9 +33,13 @@ class Curve:
     """The seed of each point."""
     level: FloatArray | None = None
     """Optional nominal noise level of each point."""
+    low_bits: FloatArray | None = None
+    """Optional lower end of the interval of each measurement by itself; NaN where its estimator gives none."""
+    high_bits: FloatArray | None = None
+    """The upper end; NaN or inf where it is not known."""
 
     def __post_init__(self) -> None:
-        for name in ("depth", "mi_bits", "level"):
+        for name in ("depth", "mi_bits", "level", "low_bits", "high_bits"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _floats(name, getattr(self, name)))
         object.__setattr__(self, "seed", _integers(self.seed))
@@ -43,7 +47,8 @@ class Curve:
         self._check_values()
 
     def _check_lengths(self) -> None:
-        columns = {"depth": self.depth, "mi_bits": self.mi_bits, "seed": self.seed, "level": self.level}
+        names = ("depth", "mi_bits", "seed", "level", "low_bits", "high_bits")
+        columns = {name: getattr(self, name) for name in names}
         lengths = {name: len(values) for name, values in columns.items() if values is not None}
         if len(set(lengths.values())) != 1:
             raise InputError(f"a curve has columns of lengths {lengths}: one entry a measurement is expected.")

@@ -6,6 +6,7 @@ import numpy as np
 
 from nsl_assets.laws.curve import Levels
 from nsl_assets.laws.intervals import Intervals
+from nsl_assets.laws.measurement_interval import WEAK_MEANS
 from nsl_assets.laws.search import Optimum
 from nsl_assets.laws.slope_misfit import misfit_p_values
 
@@ -20,6 +21,7 @@ FLAGS: Final = {
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
     "not_monotone": "information falls with depth by more than seeds and noise explain",
     "not_replicated": "seeds repeat the same numbers: they are counted once",
+    "weak_measurements": WEAK_MEANS,
     "not_converged": "the least-squares search did not settle",
 }
 """Every flag with its meaning."""
@@ -39,8 +41,9 @@ def flags_of(
     *,
     target_depth: float,
     ceiling_bits: float | None,
+    is_weak: bool,
 ) -> tuple[str, ...]:
-    """The flags that a fit earns, in the order of ``FLAGS``."""
+    """The flags that a fit earns, in the order of ``FLAGS``; the intervals are those before `OwnUncertainty`."""
     earned = {
         "no_plateau": _has_no_plateau(levels, intervals),
         "target_extrapolated": target_depth > levels.deepest,
@@ -52,6 +55,7 @@ def flags_of(
         "one_seed": levels.n_seeds < 2,
         "not_monotone": _falls_with_depth(levels),
         "not_replicated": not levels.is_replicated,
+        "weak_measurements": is_weak,
         "not_converged": not optimum.converged,
     }
     return tuple(flag for flag in FLAGS if earned[flag])

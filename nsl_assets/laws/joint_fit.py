@@ -1,7 +1,7 @@
 """Fits a joint law to a surface: parameters with intervals, what only the prior decided, figures of merit, flags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from nsl_assets.laws.equations import FloatArray
 from nsl_assets.laws.joint_forms import Form
 from nsl_assets.laws.joint_search import MapFit, most_probable
 from nsl_assets.laws.joint_settings import JointSettings
+from nsl_assets.laws.measurement_interval import WEAK_MEANS, OwnUncertainty, own_uncertainty
 from nsl_assets.laws.quality import r_squared
 from nsl_assets.laws.surface import GridCells, Surface, grid_cells_of
 
@@ -26,6 +27,7 @@ JOINT_FLAGS: Final = {
     "few_grid_cells": "fewer than 20 combinations of depth and size",
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
     "not_replicated": "numbers are repeated over seeds or sizes: they are not independent measurements",
+    "weak_measurements": WEAK_MEANS,
     "not_converged": "the search did not settle",
 }
 """Every flag of the joint laws with its meaning."""
@@ -83,7 +85,20 @@ def fit_joint_law(
     ``ceiling_bits`` is H(Y). Doubtful fits are flagged; raises MeasurementError where a surface is too small.
     """
     settings = settings or JointSettings()
-    return fit_joint_laws([grid_cells_of(surface)], settings, ceiling_bits=ceiling_bits)[0]
+    fit = fit_joint_laws([grid_cells_of(surface)], settings, ceiling_bits=ceiling_bits)[0]
+    return _with_own_uncertainty(fit, own_uncertainty(surface.curve_at(fit.most_cells)))
+
+
+def _with_own_uncertainty(fit: JointLawFit, own: OwnUncertainty) -> JointLawFit:
+    """The fit with what its measurements with most cells leave open, each by itself, in the interval of I∞."""
+    i_inf, *others = fit.parameters
+    low, high = own.widened((i_inf.low, i_inf.high))
+    earned = {*fit.flags, *(("weak_measurements",) if own.is_weak else ())}
+    return replace(
+        fit,
+        parameters=(replace(i_inf, low=low, high=high), *others),
+        flags=tuple(flag for flag in JOINT_FLAGS if flag in earned),
+    )
 
 
 def fit_joint_laws(
@@ -151,7 +166,7 @@ def _flags(
         "not_replicated": _has_repeats(cells),
         "not_converged": not fit.converged,
     }
-    return tuple(flag for flag in JOINT_FLAGS if earned[flag])
+    return tuple(flag for flag in JOINT_FLAGS if earned.get(flag))
 
 
 def _has_repeats(cells: GridCells) -> bool:

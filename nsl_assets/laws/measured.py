@@ -128,6 +128,16 @@ def _levels(measured: MeasuredCurve) -> npt.NDArray[np.float64]:
     return curve.depth if curve.level is None else curve.level
 
 
+def _joined(columns: Sequence[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
+    """Columns of several curves as one; None unless all curves have it."""
+    known = [column for column in columns if column is not None]
+    return np.concatenate(known) if len(known) == len(columns) else None
+
+
+def _chosen(column: npt.NDArray[np.float64] | None, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
+    return None if column is None else column[mask]
+
+
 def _over_cells(of_model: Sequence[MeasuredCurve], level: float) -> MeasuredCells:
     masks = [_levels(one) == level for one in of_model]
     curves = [one.curve for one in of_model]
@@ -142,6 +152,8 @@ def _over_cells(of_model: Sequence[MeasuredCurve], level: float) -> MeasuredCell
             np.repeat([one.n_cells or 0 for one in of_model], [mask.sum() for mask in masks]),
             np.concatenate([curve.mi_bits[mask] for curve, mask in zip(curves, masks, strict=True)]),
             np.concatenate([curve.seed[mask] for curve, mask in zip(curves, masks, strict=True)]),
+            low_bits=_joined([_chosen(curve.low_bits, mask) for curve, mask in zip(curves, masks, strict=True)]),
+            high_bits=_joined([_chosen(curve.high_bits, mask) for curve, mask in zip(curves, masks, strict=True)]),
         ),
         ceiling_bits=of_model[-1].ceiling_bits,
         digests=tuple(one.digest for one in of_model),
@@ -160,6 +172,8 @@ def _surface(of_model: Sequence[MeasuredCurve]) -> MeasuredSurface:
             mi_bits=np.concatenate([curve.mi_bits for curve in curves]),
             seed=np.concatenate([curve.seed for curve in curves]),
             level=np.concatenate([_levels(one) for one in of_model]),
+            low_bits=_joined([curve.low_bits for curve in curves]),
+            high_bits=_joined([curve.high_bits for curve in curves]),
         ),
         ceiling_bits=of_model[-1].ceiling_bits,
         digests=tuple(one.digest for one in of_model),

@@ -22,6 +22,8 @@ GROUPING_COLUMNS: Final = ("study", "dataset", "task", "model", "n_cells", "esti
 """Columns that tell curves apart by themselves, where a table has them."""
 LEVEL_COLUMNS: Final = ("level", "quality", "noise_level")
 SEED_COLUMN: Final = "seed"
+INTERVAL_COLUMNS: Final = ("low_bits", "high_bits")
+"""The interval of each measurement by itself, where a table has both."""
 
 TABLE_FLAGS: Final = {
     "missing_left_out": "rows without a number of depth or information are left out",
@@ -201,8 +203,16 @@ def _measured(
             mi_bits=rows[columns.y].to_numpy(float),
             seed=_seeds(rows, columns, level),
             level=None if level is None else rows[level].to_numpy(float),
+            **_intervals(rows, columns),
         ),
     )
+
+
+def _intervals(rows: "pd.DataFrame", columns: TableColumns) -> dict[str, npt.NDArray[np.float64]]:
+    """Ends of the interval of each measurement, where the table has them and they are of the same quantity."""
+    if columns.y != INFORMATION_COLUMN or not set(INTERVAL_COLUMNS) <= set(rows):
+        return {}
+    return {column: _numbers(rows, column).to_numpy(float) for column in INTERVAL_COLUMNS}
 
 
 def _task_name(groups: Mapping[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ from nsl_assets.laws.equations import law_slopes
 from nsl_assets.laws.error_model import NO_SCATTER, ErrorModel, seed_scatter
 from nsl_assets.laws.flags import flags_of
 from nsl_assets.laws.intervals import intervals_of
+from nsl_assets.laws.measurement_interval import NOTHING_OPEN, OwnUncertainty, own_uncertainty
 from nsl_assets.laws.quality import quality_of
 from nsl_assets.laws.search import Points, least_squares_optimum
 from nsl_assets.laws.settings import Interval, LawSettings
@@ -21,6 +22,7 @@ class NoiseLawFit:
     imax_bits: float
     """Information without measurement noise."""
     imax_low_bits: float
+    """Ends of the interval: seeds, noise, and what each measurement by itself leaves open (`OwnUncertainty`)."""
     imax_high_bits: float
     ubar: float
     """ū, the depth at which measurement noise equals all other noise."""
@@ -72,7 +74,8 @@ def fit_noise_law(curve: Curve, settings: LawSettings, *, ceiling_bits: float | 
     """
     levels = levels_of(curve, keep_repeats=settings.used_interval == "one_sigma_published")
     model = error_model_of(curve, levels, settings.used_interval, settings.confidence)
-    return _summary(levels, model, settings, ceiling_bits)
+    own = NOTHING_OPEN if settings.used_interval == "one_sigma_published" else own_uncertainty(curve)
+    return _summary(levels, model, settings, ceiling_bits, own)
 
 
 def error_model_of(curve: Curve, levels: Levels, interval: Interval, confidence: float) -> ErrorModel:
@@ -86,17 +89,20 @@ def error_model_of(curve: Curve, levels: Levels, interval: Interval, confidence:
     return ErrorModel(points, optimum, seed_scatter(levels, slopes), confidence)
 
 
-def _summary(levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_bits: float | None) -> NoiseLawFit:
+def _summary(
+    levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_bits: float | None, own: OwnUncertainty
+) -> NoiseLawFit:
     optimum, target = model.optimum, settings.target
     intervals = intervals_of(settings.used_interval, model, target)
     quality = quality_of(levels, optimum.at(levels.depth))
     target_bits = float(target.information_bits(np.float64(optimum.imax_bits)))
     target_depth = target.depth(optimum.imax_bits, optimum.ubar)
     (variance, shared), (_, log_ubar_variance) = model.covariance.tolist()
+    imax_low_bits, imax_high_bits = own.widened(intervals.imax_bits)
     return NoiseLawFit(
         imax_bits=optimum.imax_bits,
-        imax_low_bits=intervals.imax_bits[0],
-        imax_high_bits=intervals.imax_bits[1],
+        imax_low_bits=imax_low_bits,
+        imax_high_bits=imax_high_bits,
         ubar=optimum.ubar,
         ubar_low=intervals.ubar[0],
         ubar_high=intervals.ubar[1],
@@ -120,5 +126,7 @@ def _summary(levels: Levels, model: ErrorModel, settings: LawSettings, ceiling_b
         n_seeds=levels.n_seeds,
         deepest=levels.deepest,
         converged=optimum.converged,
-        flags=flags_of(levels, optimum, intervals, target_depth=target_depth, ceiling_bits=ceiling_bits),
+        flags=flags_of(
+            levels, optimum, intervals, target_depth=target_depth, ceiling_bits=ceiling_bits, is_weak=own.is_weak
+        ),
     )

@@ -32,10 +32,13 @@ class Surface:
     seed: npt.NDArray[np.int64]
     level: FloatArray | None = None
     """Optional nominal noise level; without it, equal depths of a size are replicates."""
+    low_bits: FloatArray | None = None
+    """Optional ends of the interval of each measurement by itself, as ``Curve`` has them."""
+    high_bits: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        checked = Curve(self.depth, self.mi_bits, self.seed, self.level)
-        for name in ("depth", "mi_bits", "seed", "level"):
+        checked = Curve(self.depth, self.mi_bits, self.seed, self.level, self.low_bits, self.high_bits)
+        for name in ("depth", "mi_bits", "seed", "level", "low_bits", "high_bits"):
             object.__setattr__(self, name, getattr(checked, name))
         cells = np.array(self.n_cells, dtype=np.float64)
         if cells.shape != self.depth.shape:
@@ -46,6 +49,14 @@ class Surface:
             raise InputError(f"a surface has {cells[~(cells > 0)][0]:g} training cells: positive numbers are expected.")
         cells.setflags(write=False)
         object.__setattr__(self, "n_cells", cells)
+
+    def curve_at(self, n_cells: float) -> Curve:
+        """The curve over depth at one training size."""
+        rows = self.n_cells == n_cells
+        level, low, high = (
+            None if values is None else values[rows] for values in (self.level, self.low_bits, self.high_bits)
+        )
+        return Curve(self.depth[rows], self.mi_bits[rows], self.seed[rows], level, low, high)
 
 
 @dataclass(frozen=True, eq=False)

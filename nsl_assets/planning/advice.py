@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from nsl_assets.laws import FLAGS
 from nsl_assets.planning.plans import BestPlan
 
 Question = Literal["target_depth", "headroom", "budget", "cheapest", "frontier", "what_pays"]
@@ -29,6 +30,7 @@ ADVICE_FLAGS: Final = {
     "few_levels": "fewer than 4 distinct noise levels",
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
     "not_replicated": "seeds repeat the same numbers: they are counted once",
+    "weak_measurements": FLAGS["weak_measurements"],
     "not_converged": "a search did not settle",
     "at_edge": "the best plan lies at the edge of what was searched: a better one may lie beyond",
     "saturation_assumed": "no saturation was given: every read is taken for a new UMI, so reads are counted too low",

@@ -28,6 +28,7 @@ PASSED_ON: Final = (
     "few_levels",
     "one_seed",
     "not_replicated",
+    "weak_measurements",
 )
 """Flags of the fitted law that advice carries on."""
 
@@ -63,6 +64,21 @@ class Evidence:
         return (*passed_on, *(("not_converged",) if not self.fit.converged else ()))
 
     @property
+    def tells_nothing(self) -> bool:
+        """Whether the curve cannot be told from no information."""
+        return self.fit.imax_low_bits <= 0
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a curve that tells nothing."""
+        if "weak_measurements" not in self.fit.flags:
+            return "Check the auxiliary signal, or measure more seeds and probe cells."
+        return (
+            "Each measurement by itself leaves more than half of what it found open, and more seeds of the same cells "
+            "do not help: give the probe more cells or pairs, or choose an auxiliary signal with fewer dimensions."
+        )
+
+    @property
     def warning(self) -> str:
         """What a sentence must add where the curve contradicts the law; empty otherwise."""
         if "misfit" not in self.fit.flags:
@@ -92,12 +108,14 @@ def evidence_of(
     if chosen not in sizes:
         measured = ", ".join(f"{size:,.0f}" for size in sizes)
         raise InputError(f"model {model} was not measured with {chosen:,.0f} training cells. Measured: {measured}.")
-    curve = _curve_at(surface, chosen)
+    curve = surface.curve_at(chosen)
     today = _deepest_finite(curve) if today_umis_per_cell is None else today_umis_per_cell
     _check_today(model, curve, today)
     used = settings.model_copy(update={"interval": "profile_likelihood", "target_definition": _definition(settings)})
     fit = fit_noise_law(curve, used, ceiling_bits=ceiling_bits)
-    joint, why = _joint(surface, sizes, joint_settings, ceiling_bits)
+    joint, why = None, f"the curve of {model} cannot be told from no information"
+    if fit.imax_low_bits > 0:
+        joint, why = _joint(surface, sizes, joint_settings, ceiling_bits)
     return Evidence(model, chosen, today, curve, used, fit, joint, why, sizes)
 
 
@@ -112,12 +130,6 @@ def _check_today(model: str, curve: Curve, today: float) -> None:
 
 def _definition(settings: LawSettings) -> str:
     return "bits_below_imax" if settings.target.fraction is None else "fraction_of_imax"
-
-
-def _curve_at(surface: Surface, n_cells: float) -> Curve:
-    rows = surface.n_cells == n_cells
-    level = None if surface.level is None else surface.level[rows]
-    return Curve(surface.depth[rows], surface.mi_bits[rows], surface.seed[rows], level)
 
 
 def _deepest_finite(curve: Curve) -> float:

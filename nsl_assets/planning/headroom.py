@@ -10,7 +10,7 @@ from nsl_assets.planning.wording import bits_text, bits_with_interval, count_tex
 
 def headroom_advice(evidence: Evidence) -> Advice:
     """Gains in bits from today's depth at one training size; profile-likelihood intervals, open where the data are."""
-    if evidence.fit.imax_low_bits <= 0:
+    if evidence.tells_nothing:
         return _refusal(evidence)
     today = evidence.today_umis_per_cell
     infinite, doubled = (
@@ -42,7 +42,7 @@ def _refusal(evidence: Evidence) -> Advice:
         evidence.n_cells,
         is_refused=True,
         sentence=f"The curve of {evidence.model} cannot be told from no information, so nothing can be said about what "
-        "depth would add. Check the auxiliary signal, or measure more seeds and probe cells.",
+        f"depth would add. {evidence.remedy}",
         flags=evidence.flags,
         reason="the curve cannot be told from no information",
     )

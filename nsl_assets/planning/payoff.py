@@ -89,6 +89,8 @@ def _is_extrapolated(evidence: Evidence) -> bool:
 
 def _depth(evidence: Evidence, sequencing: Sequencing, costs: Costs | None) -> Option | str:
     today = evidence.today_umis_per_cell
+    if evidence.tells_nothing:
+        return "what depth adds is not known, as the curve cannot be told from no information"
     if 2 * today >= sequencing.largest_depth:
         return "no amount of sequencing doubles the depth"
     if evidence.joint is not None and "misfit" in evidence.fit.flags:

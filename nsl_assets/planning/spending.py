@@ -10,7 +10,7 @@ from nsl_assets.planning.evidence import Evidence
 from nsl_assets.planning.plans import BestPlan, CheapestPlan, Plan, Planner
 from nsl_assets.planning.wording import count_text, money_text
 
-JOINT_PASSED_ON = ("above_ceiling", "one_seed", "not_replicated", "not_converged")
+JOINT_PASSED_ON = ("above_ceiling", "one_seed", "not_replicated", "weak_measurements", "not_converged")
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,12 +29,12 @@ def target_advice(evidence: Evidence, sequencing: Sequencing) -> Advice:
     sequencing.check_today(evidence.today_umis_per_cell)
     fit = evidence.fit
     imax = Estimate("imax_bits", "bits", fit.imax_bits, fit.imax_low_bits, fit.imax_high_bits)
-    if fit.imax_low_bits <= 0:
+    if evidence.tells_nothing:
         return _refusal(
             evidence,
             "the curve cannot be told from no information",
             f"The curve of {evidence.model} cannot be told from no information (Imax {bits_with_interval(imax)}), so "
-            "there is no depth to aim for. Check the auxiliary signal, or measure more seeds and probe cells.",
+            f"there is no depth to aim for. {evidence.remedy}",
             (imax,),
         )
     if fit.target_bits <= 0:

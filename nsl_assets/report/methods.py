@@ -18,7 +18,7 @@ ESTIMATORS: Final = {
 INTERVALS: Final = {
     "profile_likelihood": (
         "on seed means, every level counted once, with {confidence:.3g} % intervals by profile likelihood, widened "
-        "by the variance between seeds"
+        "by the variance between seeds, and that of Imax by what each measurement by itself leaves open"
     ),
     "one_sigma_published": "on the points of all seeds, with intervals of ± 1 σ without covariance, as published",
 }

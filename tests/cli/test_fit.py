@@ -182,6 +182,18 @@ def test_one_bad_curve_stops_no_other(nsl: Nsl, fit: Fit, write: Callable[..., P
     assert "model text" in err
 
 
+def test_the_intervals_of_measurements_reach_imax(fit: Fit, write: Callable[..., Path]) -> None:
+    without = curve(model="without")
+    given = without.assign(model="given", low_bits=without["mi_bits"] - 1.5, high_bits=without["mi_bits"] + 0.3)
+    named = given.assign(model="named").rename(columns={"mi_bits": "bits"})
+    plain, own = fit(write(without, given))
+    assert own["imax_low_bits"] == pytest.approx(plain["imax_low_bits"] - 1.5)
+    assert own["imax_high_bits"] == pytest.approx(plain["imax_high_bits"] + 0.3)
+    assert own["flags"] == [*plain["flags"], "weak_measurements"]
+    (other,) = fit(write(named), "--y", "bits")
+    assert other["imax_low_bits"] == plain["imax_low_bits"], "the interval may be of another quantity"
+
+
 def test_what_is_doubtful_is_flagged(fit: Fit, write: Callable[..., Path]) -> None:
     zero, twice, again, falling, one_seed, plateau, empty, below = (
         curve(model=model) for model in ("zero", "twice", "again", "falling", "one_seed", "plateau", "empty", "below")

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from nsl_assets.planning import (
     evidence_of,
     headroom_advice,
     target_advice,
+    what_pays_advice,
 )
 
 Make = Callable[..., Evidence]
@@ -119,3 +121,27 @@ def test_headroom_stays_open_where_the_data_are(evidence: Make) -> None:
 def test_a_size_that_was_not_measured_is_refused(simulated_surface: Callable[..., Surface]) -> None:
     with pytest.raises(InputError, match="Measured: 10,000"):
         evidence_of("PCA", simulated_surface(), LawSettings(), JointSettings(), n_cells=500)
+
+
+def test_weak_measurements_tell_nothing_however_little_they_scatter(simulated_surface: Callable[..., Surface]) -> None:
+    plain = simulated_surface(sizes=(1_000, 10_000), loss_bits=0.3)
+    weak = replace(plain, low_bits=plain.mi_bits - 3.0, high_bits=plain.mi_bits + 1.0)
+    asked = evidence_of("PCA", weak, LawSettings(), JointSettings())
+    assert asked.joint is None, "plans would be built on nothing"
+    for advice in (target_advice(asked, Sequencing()), headroom_advice(asked)):
+        assert advice.is_refused
+        assert "weak_measurements" in advice.flags
+        assert "more cells or pairs" in advice.sentence
+    pays = what_pays_advice(asked, {"PCA": asked}, Sequencing(), None)
+    assert pays.is_refused
+    assert "what depth adds is not known" in pays.sentence
+
+
+def test_a_common_error_moves_no_depth(simulated_surface: Callable[..., Surface]) -> None:
+    plain = simulated_surface()
+    own = replace(plain, low_bits=plain.mi_bits - 0.5, high_bits=plain.mi_bits + 0.5)
+    answers = [
+        target_advice(evidence_of("PCA", one, LawSettings(), JointSettings()), Sequencing()) for one in (plain, own)
+    ]
+    assert answers[0].estimate("target_depth") == answers[1].estimate("target_depth")
+    assert not answers[1].is_refused
