@@ -63,6 +63,11 @@ class NoiseLawFit:
     flags: tuple[str, ...]
     """What is doubtful: keys of ``FLAGS``."""
 
+    @property
+    def tells_nothing(self) -> bool:
+        """Whether the curve cannot be told from no information."""
+        return self.imax_low_bits <= 0
+
 
 def fit_noise_law(curve: Curve, settings: LawSettings, *, ceiling_bits: float | None = None) -> NoiseLawFit:
     """Fits Eq. 1 by least squares, every local minimum followed up.

@@ -66,7 +66,7 @@ class Evidence:
     @property
     def tells_nothing(self) -> bool:
         """Whether the curve cannot be told from no information."""
-        return self.fit.imax_low_bits <= 0
+        return self.fit.tells_nothing
 
     @property
     def remedy(self) -> str:
@@ -114,7 +114,7 @@ def evidence_of(
     used = settings.model_copy(update={"interval": "profile_likelihood", "target_definition": _definition(settings)})
     fit = fit_noise_law(curve, used, ceiling_bits=ceiling_bits)
     joint, why = None, f"the curve of {model} cannot be told from no information"
-    if fit.imax_low_bits > 0:
+    if not fit.tells_nothing:
         joint, why = _joint(surface, sizes, joint_settings, ceiling_bits)
     return Evidence(model, chosen, today, curve, used, fit, joint, why, sizes)
 

@@ -52,7 +52,9 @@ def _answer(task: str, curves: Sequence[FittedCurve], content: ReportContent) ->
     depth = _gain_of_depth(best, content.law_settings)
     cells = _gain_of_cells(best, content.surfaces)
     sentences = [_best_sentence(best, len(fitted)), _rivals_sentence(best, fitted, content)]
-    sentences += [_depth_sentence(fit, depth, _refusal(best, content)), _cells_sentence(best, cells)]
+    sentences.append(_depth_sentence(fit, depth, _refusal(best, content)))
+    if not fit.tells_nothing:
+        sentences.append(_cells_sentence(best, cells))
     if fit.flags:
         sentences.append(f"With caution: this curve is flagged {', '.join(fit.flags)}.")
     return Answer(task, _verdict(fit, depth, cells), tuple(filter(None, sentences)))
@@ -65,9 +67,9 @@ def _bits_at_deepest(one: FittedCurve) -> float:
 
 
 def _gain_of_depth(one: FittedCurve, settings: LawSettings) -> Difference | None:
-    """Bits that twice the deepest depth adds; None where the deepest level has no noise."""
+    """Bits that twice the deepest depth adds; None where the deepest level has no noise, or nothing can be told."""
     fit = one.fit
-    if fit is None or not math.isfinite(fit.deepest):
+    if fit is None or fit.tells_nothing or not math.isfinite(fit.deepest):
         return None
     return depth_gain(one.measured.curve, settings, fit.deepest, 2 * fit.deepest)
 
@@ -84,6 +86,8 @@ def _gain_of_cells(best: FittedCurve, surfaces: Sequence[FittedSurface]) -> floa
 
 def _verdict(fit: NoiseLawFit, depth: Difference | None, cells: float | None) -> str:
     """Depth, cells or model: by whether the target is reached for certain, and by what doubling adds."""
+    if fit.tells_nothing:
+        return "These data cannot tell"
     by_depth = 0.0 if depth is None else depth.value
     is_open = depth is not None and depth.high >= WORTH_BITS > depth.low
     if cells is not None and cells >= WORTH_BITS and cells > by_depth:

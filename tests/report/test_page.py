@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -141,6 +142,15 @@ def test_a_curve_far_from_its_plateau_asks_for_depth(measured: Measured, content
     (answer,) = answers(content_of(curves))
     assert answer.verdict.startswith("Sequence deeper")
     assert any("one training size" in sentence for sentence in answer.sentences)
+
+
+def test_weak_measurements_give_no_advice_on_depth(measured: Measured, content_of: Made) -> None:
+    one = measured("pca", 2.6, 6_400)
+    own = replace(one.curve, low_bits=one.curve.mi_bits - 4, high_bits=one.curve.mi_bits + 1)
+    (answer,) = answers(content_of([replace(one, curve=own)]))
+    assert answer.verdict == "These data cannot tell"
+    assert not any("would add" in sentence or "would help" in sentence for sentence in answer.sentences)
+    assert "weak_measurements" in answer.sentences[-1]
 
 
 def test_the_same_content_gives_the_same_bytes(measured: Measured, content_of: Made) -> None:
