@@ -22,7 +22,9 @@ from nsl_assets.report.points import Floats
 from nsl_assets.report.selection import largest, tasks_of
 
 WORTH_BITS: Final = 0.1
-"""What twice the depth, or twice the cells, must add at least to be worth it."""
+"""What twice the depth, or twice the cells, must add at least to be worth it, where there is a bit or more."""
+WORTH_SHARE: Final = 0.1
+"""The same as a share of what is kept today, where that is less than a bit."""
 LITTLE_BITS: Final = 0.03
 """Less than this is next to nothing."""
 
@@ -57,7 +59,8 @@ def _answer(task: str, curves: Sequence[FittedCurve], content: ReportContent) ->
         sentences.append(_cells_sentence(best, cells))
     if fit.flags:
         sentences.append(f"With caution: this curve is flagged {', '.join(fit.flags)}.")
-    return Answer(task, _verdict(fit, depth, cells), tuple(filter(None, sentences)))
+    worth_bits = min(WORTH_BITS, WORTH_SHARE * max(_bits_at_deepest(best), 0.0))
+    return Answer(task, _verdict(fit, depth, cells, worth_bits), tuple(filter(None, sentences)))
 
 
 def _bits_at_deepest(one: FittedCurve) -> float:
@@ -84,20 +87,21 @@ def _gain_of_cells(best: FittedCurve, surfaces: Sequence[FittedSurface]) -> floa
     return float(bits[1] - bits[0])
 
 
-def _verdict(fit: NoiseLawFit, depth: Difference | None, cells: float | None) -> str:
+def _verdict(fit: NoiseLawFit, depth: Difference | None, cells: float | None, worth_bits: float) -> str:
     """Depth, cells or model: by whether the target is reached for certain, and by what doubling adds."""
     if fit.tells_nothing:
         return "These data cannot tell"
     by_depth = 0.0 if depth is None else depth.value
-    is_open = depth is not None and depth.high >= WORTH_BITS > depth.low
-    if cells is not None and cells >= WORTH_BITS and cells > by_depth:
+    is_open = depth is not None and depth.high >= worth_bits > depth.low
+    if cells is not None and cells >= worth_bits and cells > by_depth:
         return "Profile more cells"
     if fit.target_depth_high <= fit.deepest:
         return f"Deep enough for {fit.target_label}"
-    if by_depth >= WORTH_BITS:
+    if by_depth >= worth_bits:
         return "Sequence deeper" + (", probably" if is_open else "")
     if is_open:
-        return "Undecided: measure more noise levels or seeds"
+        is_weak = "weak_measurements" in fit.flags
+        return "Undecided: " + ("give the probe more cells" if is_weak else "measure more noise levels or seeds")
     return "Deep enough: " + (
         "only another model could add" if cells is not None else "more cells or another model could add"
     )

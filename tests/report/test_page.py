@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nsl_assets.laws import MeasuredCurve
+from nsl_assets.laws import MeasuredCurve, noise_law
+from nsl_assets.randomness import generator
 from nsl_assets.report import ReportContent, report_files
 from nsl_assets.report.drawn import Drawn
 from nsl_assets.report.page import sections_of
@@ -151,6 +152,16 @@ def test_weak_measurements_give_no_advice_on_depth(measured: Measured, content_o
     assert answer.verdict == "These data cannot tell"
     assert not any("would add" in sentence or "would help" in sentence for sentence in answer.sentences)
     assert "weak_measurements" in answer.sentences[-1]
+
+
+def test_little_information_is_not_called_enough_for_a_gain_that_is_small_in_bits(
+    measured: Measured, content_of: Made
+) -> None:
+    one = measured("pca", 2.6, 6_400)
+    scatter = 0.002 * generator("little").standard_normal(len(one.curve.depth))
+    little = replace(one.curve, mi_bits=noise_law(one.curve.depth, 0.25, 3_000.0) + scatter)
+    (answer,) = answers(content_of([replace(one, curve=little)]))
+    assert answer.verdict.startswith("Sequence deeper")
 
 
 def test_the_same_content_gives_the_same_bytes(measured: Measured, content_of: Made) -> None:
