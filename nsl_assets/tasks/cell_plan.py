@@ -11,7 +11,13 @@ import numpy.typing as npt
 from nsl_assets.tasks.clones import read_clones, require_pairable
 from nsl_assets.tasks.h5ad import H5adFile
 from nsl_assets.tasks.h5ad_task import kept_cells, read_groups
-from nsl_assets.tasks.neighbourhood import blocks, nearest_cells, read_coordinates, read_sections
+from nsl_assets.tasks.neighbourhood import (
+    blocks,
+    nearest_cells,
+    read_coordinates,
+    read_sections,
+    require_different_places,
+)
 from nsl_assets.tasks.pair_settings import ClonalPairs, SpatialPairs
 from nsl_assets.tasks.pairing import ClonalPairing, Pairing, SpatialPairing
 from nsl_assets.tasks.settings import H5adTask
@@ -66,6 +72,7 @@ def plan_cells(file: H5adFile, settings: FileTask) -> CellPlan:
         overlaps = settings.probe_overlap
     elif isinstance(settings, SpatialPairs):
         places, sections = read_coordinates(file, settings)[kept], read_sections(file, settings)[kept]
+        require_different_places(places, sections, names, settings)
         groups = blocks(places, sections, names, settings.n_blocks)
         roles, overlaps = split_cells(names, groups, settings), settings.probe_overlap
     else:
