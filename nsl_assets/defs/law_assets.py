@@ -209,12 +209,17 @@ class LawAssets:
             with plain_failures():
                 shares = panel_shares(storage.results, self.name)
                 advised = advise_tasks(curves, self.study.laws, self.study.planning, shares)
-            rows = [row for one in advised for row in advice_rows(self.name, self.study, one.task, curves, one.advice)]
+            share = shares.get(of_task.task)
+            rows = [
+                row
+                for one in advised
+                for row in advice_rows(self.name, self.study, one.task, curves, one.advice, panel_share=share)
+            ]
             land_rows(storage.results, {"advice": rows})
             yield dg.MaterializeResult(
                 asset_key=of_task.advice,
                 metadata=advice_metadata(advised),
-                data_version=dg.DataVersion(advice_hash(curves, self.study)),
+                data_version=dg.DataVersion(advice_hash(curves, self.study, share)),
             )
 
         return advice
