@@ -1,7 +1,7 @@
 """Advice from measured curves, task by task: of a study, or of anybody's table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nsl_assets import planning
 from nsl_assets.errors import InputError
@@ -64,4 +64,18 @@ def _advise(
         )
     except InputError as error:
         return TaskAdvice(task, (), str(error))
-    return TaskAdvice(task, advice)
+    doubtful = {(one.model, one.n_cells) for one in curves if one.is_of_few_pairs}
+    return TaskAdvice(task, tuple(_refused(one) if (one.model, one.n_cells) in doubtful else one for one in advice))
+
+
+def _refused(advice: Advice) -> Advice:
+    """The same question, refused: what follows from unreliable estimates is no advice."""
+    reason = "most estimates were made from fewer than 500 pairs and are unreliable"
+    sentence = (
+        f"Too few pairs: most estimates of {advice.model} were made from fewer than 500 pairs and are unreliable, so no"
+        " depth, gain or price follows from their curve. Measure more pairs: more cells (of a clonal task, more clones"
+        " with cells at both times), a larger --probe-fraction, or fewer columns of the signal."
+    )
+    return replace(
+        advice, is_refused=True, sentence=sentence, reason=reason, plans=(), flags=(*advice.flags, "few_pairs")
+    )

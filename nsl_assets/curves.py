@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nsl_assets.errors import InputError
@@ -11,7 +12,10 @@ from nsl_assets.study import Study
 from nsl_resources.artifacts import content_hash
 from nsl_resources.results import Results
 
-COLUMNS = "level, seed, umis_per_cell, mi_bits, floor_bits, ceiling_bits, truth_bits, measurement_hash"
+COLUMNS = "level, seed, umis_per_cell, mi_bits, floor_bits, ceiling_bits, truth_bits, measurement_hash, flags"
+
+UNRELIABLE = {"few_pairs", "unreliable"}
+"""Flags of an estimate that was made from few pairs and that its estimator itself does not trust."""
 
 
 def read_curves(
@@ -88,6 +92,7 @@ def _measured(names: Any, rows: pd.DataFrame) -> MeasuredCurve:
         floor_bits=float(rows["floor_bits"].mean()),
         ceiling_bits=None if rows["ceiling_bits"].isna().all() else float(rows["ceiling_bits"].mean()),
         truth=_truth(rows),
+        unreliable_fraction=float(np.mean([set(flags) >= UNRELIABLE for flags in rows["flags"]])),
         digest=content_hash("curve", {"measurements": sorted(rows["measurement_hash"])}),
     )
 

@@ -33,13 +33,14 @@ TASKS: Final[Mapping[str, TaskOption]] = {
     "cell_type": TaskOption("h5ad", {"auxiliary_kind": "categorical"}, ("auxiliary",), AUXILIARY),
     "time": TaskOption("h5ad", {"auxiliary_kind": "ordered"}, ("auxiliary", "stages"), AUXILIARY),
     "clonal": TaskOption("clonal_pairs", {}, ("clone", "time", "early", "late"), PAIRED),
-    "spatial": TaskOption("spatial_pairs", {}, (), ("coordinates", "section", "neighbours", *PAIRED)),
+    "spatial": TaskOption("spatial_pairs", {}, (), ("coordinates", "section", "neighbours", "blocks", *PAIRED)),
 }
 """Kinds of tasks by name. Without `--task`, the auxiliary decides whether it is classes or numbers."""
 PLAIN: Final = TaskOption("h5ad", {}, ("auxiliary",), AUXILIARY)
 FIELD_OF: Final = {
     "unknown": "unknown_labels",
     "neighbours": "n_neighbours",
+    "blocks": "n_blocks",
     "reference_components": "n_reference_components",
 }
 """Where a setting is named otherwise than its option."""
@@ -61,6 +62,7 @@ class FileTaskOptions:
     coordinates: str | None = None
     section: str | None = None
     neighbours: int | None = None
+    blocks: int | None = None
     paired_auxiliary: str | None = None
     reference_components: int | None = None
     total_umis: str | None = None

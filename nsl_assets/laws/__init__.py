@@ -83,7 +83,7 @@ from nsl_assets.laws.settings import LawSettings
 from nsl_assets.laws.surface import GridCells, Surface, grid_cells_of
 from nsl_assets.laws.toy_model import ToyModel
 
-CODE_VERSION: Final = "1"
+CODE_VERSION: Final = "2"
 
 __all__ = [
     "CELL_NUMBER_FLAGS",

@@ -1,13 +1,14 @@
 """Fits every law to every curve of a study or a table; a curve that cannot be fitted says why and stops no other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import ParamSpec, TypeVar
 
 from nsl_assets.errors import InputError, MeasurementError
 from nsl_assets.laws.cell_number_fit import CellNumberLawFit, fit_cell_number_law
 from nsl_assets.laws.curve import levels_of
+from nsl_assets.laws.flags import FLAGS
 from nsl_assets.laws.joint_fit import JointLawFit, fit_joint_law
 from nsl_assets.laws.joint_settings import JointSettings
 from nsl_assets.laws.law_comparison import LawComparison, compare_laws_of
@@ -68,9 +69,15 @@ class ComparedModels:
 
 def fit_curves(curves: Sequence[MeasuredCurve], settings: LawSettings) -> list[FittedCurve]:
     """The noise law of each curve."""
-    return [
-        FittedCurve(one, *_tried(fit_noise_law, one.curve, settings, ceiling_bits=one.ceiling_bits)) for one in curves
-    ]
+    return [FittedCurve(one, *_tried(_fitted, one, settings)) for one in curves]
+
+
+def _fitted(measured: MeasuredCurve, settings: LawSettings) -> NoiseLawFit:
+    fit = fit_noise_law(measured.curve, settings, ceiling_bits=measured.ceiling_bits)
+    if not measured.is_of_few_pairs:
+        return fit
+    earned = {*fit.flags, "few_pairs"}
+    return replace(fit, flags=tuple(flag for flag in FLAGS if flag in earned))
 
 
 def fit_cells(curves: Sequence[MeasuredCells], settings: LawSettings) -> list[FittedCells]:

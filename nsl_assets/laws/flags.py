@@ -14,6 +14,7 @@ FLAGS: Final = {
     "target_extrapolated": "the target depth lies beyond the deepest measured level",
     "only_plateau": "even the shallowest measured level lies beyond the target depth: how steep the curve is, is open",
     "at_bound": "the best fit lies at the edge of the possible: no information, no bend, or no rise",
+    "few_pairs": "most estimates were made from fewer than 500 pairs and are unreliable: the intervals are too narrow",
     "above_ceiling": "Imax exceeds the entropy of the auxiliary signal, which is impossible",
     "misfit": "the curve contradicts the law by more than its noise: numbers that hang on the law's form are doubtful",
     "few_levels": "fewer than 4 distinct noise levels",
@@ -40,7 +41,7 @@ def flags_of(
     target_depth: float,
     ceiling_bits: float | None,
 ) -> tuple[str, ...]:
-    """The flags that a fit earns, in the order of ``FLAGS``."""
+    """The flags that a fit earns, in the order of ``FLAGS``; all but "few_pairs", which is of the measurements."""
     earned = {
         "no_plateau": _has_no_plateau(levels, intervals),
         "target_extrapolated": target_depth > levels.deepest,
@@ -54,7 +55,7 @@ def flags_of(
         "not_replicated": not levels.is_replicated,
         "not_converged": not optimum.converged,
     }
-    return tuple(flag for flag in FLAGS if earned[flag])
+    return tuple(flag for flag in FLAGS if earned.get(flag))
 
 
 def _has_no_plateau(levels: Levels, intervals: Intervals) -> bool:

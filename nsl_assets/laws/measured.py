@@ -32,6 +32,13 @@ class MeasuredCurve:
     """Depths and true bits, (n_levels,) each, where the data are simulated."""
     digest: str = ""
     """Content hash over the measurements."""
+    unreliable_fraction: float = 0.0
+    """Of the estimates: made from few pairs and, by what their estimator saw, not to be relied on."""
+
+    @property
+    def is_of_few_pairs(self) -> bool:
+        """Whether most of its estimates are unreliable because pairs are few: a law through them says little."""
+        return self.unreliable_fraction > 0.5
 
     @property
     def title(self) -> str:

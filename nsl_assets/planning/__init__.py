@@ -21,7 +21,7 @@ from nsl_assets.planning.settings import PlanningSettings
 from nsl_assets.planning.spending import Spending
 from nsl_assets.planning.target import target_advice
 
-CODE_VERSION: Final = "1"
+CODE_VERSION: Final = "2"
 
 __all__ = [
     "ADVICE_FLAGS",

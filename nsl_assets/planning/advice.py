@@ -25,6 +25,7 @@ ADVICE_FLAGS: Final = {
     "only_plateau": "even the shallowest level lies beyond the target depth: shallower levels would say how far",
     "misfit": "the curve contradicts the law by more than its noise: take the interval as too narrow",
     "not_monotone": "information falls with depth by more than seeds and noise explain",
+    "few_pairs": "most estimates were made from fewer than 500 pairs and are unreliable: nothing follows from them",
     "above_ceiling": "Imax exceeds the entropy of the auxiliary signal, which is impossible",
     "few_levels": "fewer than 4 distinct noise levels",
     "one_seed": "one seed: differences between seeds cannot be seen, and the intervals leave them out",
