@@ -74,7 +74,7 @@ def _refused(advice: Advice) -> Advice:
     sentence = (
         f"Too few pairs: most estimates of {advice.model} were made from fewer than 500 pairs and are unreliable, so no"
         " depth, gain or price follows from their curve. Measure more pairs: more cells (of a clonal task, more clones"
-        " with cells at both times), a larger --probe-fraction, or fewer columns of the signal."
+        " with cells at both times), or a larger --probe-fraction."
     )
     return replace(
         advice, is_refused=True, sentence=sentence, reason=reason, plans=(), flags=(*advice.flags, "few_pairs")
