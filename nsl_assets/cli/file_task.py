@@ -81,6 +81,14 @@ class FileTaskOptions:
             content["total_umis"] = _number_or_text(self.total_umis)
         return {"kind": task.kind, "path": str(file.expanduser().resolve()), **task.fixed, **content}
 
+    def about(self, auxiliary: str | None) -> str:
+        """What the task is about, for people."""
+        if self.task == "clonal":
+            return f"what an early cell says of a late one of its clone ({self.clone})"
+        if self.task == "spatial":
+            return "what a cell says of its neighbour"
+        return f"about {auxiliary}"
+
     def signal(self, auxiliary: str | None) -> str:
         """What the task is about, in few words."""
         if self.task == "clonal":
