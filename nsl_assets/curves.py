@@ -107,7 +107,7 @@ def _truth(rows: pd.DataFrame) -> Truth | None:
 
 def unscaled_panels(study: Study) -> frozenset[str]:
     """Tasks whose genes are a selection of unknown share; a file that is not here is not taken for one."""
-    found = set()
+    found: set[str] = set()
     for task, settings in study.tasks.items():
         try:
             found.update({task} if lacks_total_umis(settings) else ())
