@@ -109,5 +109,11 @@ def _of_few_pairs(advice: Advice) -> Advice:
         " with cells at both times), or a larger --probe-fraction."
     )
     return replace(
-        advice, is_refused=True, sentence=sentence, reason=reason, plans=(), flags=(*advice.flags, "few_pairs")
+        advice,
+        is_refused=True,
+        sentence=sentence,
+        reason=reason,
+        estimates=(),
+        plans=(),
+        flags=(*advice.flags, "few_pairs"),
     )

@@ -49,12 +49,14 @@ def _answer(task: str, curves: Sequence[FittedCurve], content: ReportContent) ->
     best = max(fitted, key=_bits_at_deepest)
     fit = best.fit
     assert fit is not None
+    caution = f"With caution: this curve is flagged {', '.join(fit.flags)}." if fit.flags else ""
+    if best.measured.is_of_few_pairs:
+        said = (_best_sentence(best, len(fitted)), _refusal(best, content), caution)
+        return Answer(task, "Undecided: too few pairs were measured", tuple(filter(None, said)))
     depth = _gain_of_depth(best, content.law_settings)
     cells = _gain_of_cells(best, content.surfaces)
     sentences = [_best_sentence(best, len(fitted)), _rivals_sentence(best, fitted, content)]
-    sentences += [_depth_sentence(fit, depth, _refusal(best, content)), _cells_sentence(best, cells)]
-    if fit.flags:
-        sentences.append(f"With caution: this curve is flagged {', '.join(fit.flags)}.")
+    sentences += [_depth_sentence(fit, depth, _refusal(best, content)), _cells_sentence(best, cells), caution]
     return Answer(task, _verdict(fit, depth, cells), tuple(filter(None, sentences)))
 
 

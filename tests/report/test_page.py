@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -141,6 +142,14 @@ def test_a_curve_far_from_its_plateau_asks_for_depth(measured: Measured, content
     (answer,) = answers(content_of(curves))
     assert answer.verdict.startswith("Sequence deeper")
     assert any("one training size" in sentence for sentence in answer.sentences)
+
+
+def test_unreliable_estimates_of_few_pairs_answer_nothing(measured: Measured, content_of: Made) -> None:
+    (sound,) = answers(content_of([measured("pca", 2.6, 6_400)]))
+    (answer,) = answers(content_of([replace(measured("pca", 2.6, 6_400), unreliable_fraction=1.0)]))
+    assert sound.verdict != answer.verdict == "Undecided: too few pairs were measured"
+    assert "few_pairs" in answer.sentences[-1]
+    assert not any("would add" in sentence for sentence in answer.sentences)
 
 
 def test_the_same_content_gives_the_same_bytes(measured: Measured, content_of: Made) -> None:
