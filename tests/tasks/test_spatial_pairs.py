@@ -218,7 +218,9 @@ def test_four_columns_are_no_coordinates(spatial_h5ad: Make):
 def test_narrow_blocks_are_pointed_out(spatial_h5ad: Make):
     path = spatial_h5ad()
     assert found(task_of(path, n_blocks=12), "error") == []
-    assert any("fewer n_blocks" in warning for warning in found(task_of(path, n_blocks=128), "warning"))
+    assert any(
+        "fewer blocks (--blocks, now 128)" in warning for warning in found(task_of(path, n_blocks=128), "warning")
+    )
     warnings = found(task_of(path, n_blocks=400), "warning")
     assert any("probe cells have fewer than 5 others in their block" in warning for warning in warnings)
 
