@@ -8,6 +8,7 @@ from nsl_assets.errors import InputError
 from nsl_assets.identity import cell_hashes
 from nsl_assets.laws import Curve, MeasuredCurve, Truth
 from nsl_assets.study import Study
+from nsl_assets.tasks import lacks_total_umis
 from nsl_resources.artifacts import content_hash
 from nsl_resources.results import Results
 
@@ -101,6 +102,17 @@ def _truth(rows: pd.DataFrame) -> Truth | None:
         return None
     by_level = rows.groupby("level")[["umis_per_cell", "truth_bits"]].mean().sort_values("umis_per_cell")
     return by_level["umis_per_cell"].to_numpy(float), by_level["truth_bits"].to_numpy(float)
+
+
+def unscaled_panels(study: Study) -> frozenset[str]:
+    """Tasks whose genes are a selection of unknown share; a file that is not here is not taken for one."""
+    found: set[str] = set()
+    for task, settings in study.tasks.items():
+        try:
+            found.update({task} if lacks_total_umis(settings) else ())
+        except InputError:
+            continue
+    return frozenset(found)
 
 
 def panel_shares(results: Results, name: str) -> dict[str, float]:

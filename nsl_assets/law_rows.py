@@ -151,9 +151,15 @@ def model_comparison_rows(name: str, study: Study, compared: Iterable[ComparedMo
 
 
 def advice_rows(
-    name: str, study: Study, task: str, curves: Sequence[MeasuredCurve], advice: Iterable[Advice]
+    name: str,
+    study: Study,
+    task: str,
+    curves: Sequence[MeasuredCurve],
+    advice: Iterable[Advice],
+    *,
+    panel_share: float | None = None,
 ) -> list[AdviceRow]:
-    """Rows of table `advice`, one for each question and model; ``curves`` are those that the advice came from."""
+    """Rows of table `advice`, one for each question and model; the advice came from ``curves`` and ``panel_share``."""
     return [
         AdviceRow(
             study=name,
@@ -170,16 +176,21 @@ def advice_rows(
             estimates={estimate.name: asdict(estimate) for estimate in one.estimates},
             plans={f"{best.budget:g}": asdict(best) for best in one.plans},
             flags=one.flags,
-            law_hash=advice_hash(curves, study),
+            law_hash=advice_hash(curves, study, panel_share),
             advised_at=datetime.now(UTC),
         )
         for one in advice
     ]
 
 
-def advice_hash(curves: Sequence[MeasuredCurve], study: Study) -> str:
-    """Content hash of the advice on a task: its curves, and the settings of laws and planning."""
-    how = {"laws": study.laws.identity(), "planning": study.planning.identity()}
+def advice_hash(curves: Sequence[MeasuredCurve], study: Study, panel_share: float | None) -> str:
+    """Content hash of the advice on a task: its curves, and the settings of laws and planning.
+
+    ``panel_share`` is the measured one, which counts where the settings name none.
+    """
+    how: dict[str, Any] = {"laws": study.laws.identity(), "planning": study.planning.identity()}
+    if panel_share is not None and study.planning.panel_share is None:
+        how["panel_share"] = f"{panel_share:.9g}"  # an average: its last digits follow the order of the rows
     return content_hash(
         "advice", {"curves": [one.digest for one in curves], "settings": how, "code_version": planning.CODE_VERSION}
     )

@@ -1,6 +1,6 @@
 """The report of a study or a table: reads results, fits the laws, and writes what the report room makes of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from nsl_assets import laws, report
 from nsl_assets.advising import advise_tasks
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
-from nsl_assets.curves import panel_shares, read_curves
+from nsl_assets.curves import panel_shares, read_curves, unscaled_panels
 from nsl_assets.errors import InputError
 from nsl_assets.laws import FittedCurve, JointSettings, LawSettings, MeasuredCurve, TableColumns, largest_curves
 from nsl_assets.planning import Advice, PlanningSettings
@@ -179,7 +179,7 @@ def study_content(results: Results, name: str, study: Study, bias: StudyBias | N
         training=training_records(results, name, study),
         leakage=leakage_records(results, study),
         provenance=provenance(results, name, study),
-        advice=_advice(headline, study.laws, study.planning, panel_shares(results, name)),
+        advice=_advice(headline, study.laws, study.planning, panel_shares(results, name), unscaled_panels(study)),
         **_fitted(headline, study.laws),
     )
 
@@ -212,11 +212,15 @@ def table_content(path: Path, columns: TableColumns, settings: LawSettings) -> R
 
 
 def _advice(
-    curves: Sequence[MeasuredCurve], settings: LawSettings, planning: PlanningSettings, shares: Mapping[str, float]
+    curves: Sequence[MeasuredCurve],
+    settings: LawSettings,
+    planning: PlanningSettings,
+    shares: Mapping[str, float],
+    panels: Collection[str] = (),
 ) -> list[report.Advice]:
     """Every answer of the planner; a task whose settings contradict its measurements says so instead."""
     answers = []
-    for of_task in advise_tasks(curves, settings, planning, shares):
+    for of_task in advise_tasks(curves, settings, planning, shares, panels):
         if of_task.problem:
             answers.append(report.Advice(of_task.task, "", None, "planning", of_task.problem, is_refused=True))
         answers += [_answer(of_task.task, one) for one in of_task.advice]

@@ -18,7 +18,7 @@ FRONTIER_ROWS: Final = 6
 def advise_source(source: MeasuredSource, laws: LawSettings, planning: PlanningSettings, *, as_json: bool) -> int:
     """Print all advice. 1 where no task got any."""
     curves = with_sizes(source.curves, source.name, planning.n_cells)
-    advised = advise_tasks(curves, laws, planning, source.panel_shares)
+    advised = advise_tasks(curves, laws, planning, source.panel_shares, source.panels)
     if as_json:
         show_json([record for of_task in advised for record in _records(of_task)])
     else:

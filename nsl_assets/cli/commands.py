@@ -52,6 +52,8 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--section", help="spatial: column of sections or samples, obs:KEY."),
         click.option("--neighbours", type=click.IntRange(1, 100),
                      help="spatial: the partner is one of so many nearest cells.  [default: 5]"),
+        click.option("--blocks", type=click.IntRange(10, 100_000),
+                     help="spatial: blocks of tissue that the split keeps whole.  [default: 64]"),
         click.option("--paired-auxiliary", type=click.Choice(["fixed", "same_model"]),
                      help="clonal, spatial: the partner at the measured depth, or its embedding at the same noise."),
         click.option("--reference-components", type=click.IntRange(1, 512),

@@ -64,7 +64,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
             " one of them with --models, or leave --budget out."
         )
     content = {
-        "description": f"{request.h5ad.name}, about {request.auxiliary or request.task.signal(None)}",
+        "description": f"{request.h5ad.name}, {request.task.about(request.auxiliary)}",
         **template,
         **{name: value for name, value in asked.items() if value is not None},
         "tasks": {"cells": task},

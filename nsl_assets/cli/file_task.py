@@ -33,13 +33,14 @@ TASKS: Final[Mapping[str, TaskOption]] = {
     "cell_type": TaskOption("h5ad", {"auxiliary_kind": "categorical"}, ("auxiliary",), AUXILIARY),
     "time": TaskOption("h5ad", {"auxiliary_kind": "ordered"}, ("auxiliary", "stages"), AUXILIARY),
     "clonal": TaskOption("clonal_pairs", {}, ("clone", "time", "early", "late"), PAIRED),
-    "spatial": TaskOption("spatial_pairs", {}, (), ("coordinates", "section", "neighbours", *PAIRED)),
+    "spatial": TaskOption("spatial_pairs", {}, (), ("coordinates", "section", "neighbours", "blocks", *PAIRED)),
 }
 """Kinds of tasks by name. Without `--task`, the auxiliary decides whether it is classes or numbers."""
 PLAIN: Final = TaskOption("h5ad", {}, ("auxiliary",), AUXILIARY)
 FIELD_OF: Final = {
     "unknown": "unknown_labels",
     "neighbours": "n_neighbours",
+    "blocks": "n_blocks",
     "reference_components": "n_reference_components",
 }
 """Where a setting is named otherwise than its option."""
@@ -61,6 +62,7 @@ class FileTaskOptions:
     coordinates: str | None = None
     section: str | None = None
     neighbours: int | None = None
+    blocks: int | None = None
     paired_auxiliary: str | None = None
     reference_components: int | None = None
     total_umis: str | None = None
@@ -78,6 +80,14 @@ class FileTaskOptions:
         if self.total_umis is not None:
             content["total_umis"] = _number_or_text(self.total_umis)
         return {"kind": task.kind, "path": str(file.expanduser().resolve()), **task.fixed, **content}
+
+    def about(self, auxiliary: str | None) -> str:
+        """What the task is about, for people."""
+        if self.task == "clonal":
+            return f"what an early cell says of a late one of its clone ({self.clone})"
+        if self.task == "spatial":
+            return "what a cell says of its neighbour"
+        return f"about {auxiliary}"
 
     def signal(self, auxiliary: str | None) -> str:
         """What the task is about, in few words."""

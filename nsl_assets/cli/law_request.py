@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from nsl_assets.curves import panel_shares, read_curves
+from nsl_assets.curves import panel_shares, read_curves, unscaled_panels
 from nsl_assets.errors import InputError
 from nsl_assets.laws import LEVEL_COLUMNS, LawSettings, MeasuredCurve, TableColumns, read_measurements
 from nsl_assets.planning import PlanningSettings
@@ -64,6 +64,8 @@ class MeasuredSource:
     study: Study | None = None
     panel_shares: Mapping[str, float] = field(default_factory=dict)
     """Share of all UMIs that lie in the genes of the data, by task, where it was measured."""
+    panels: frozenset[str] = frozenset()
+    """Tasks whose genes are a selection and whose total UMIs are not known."""
 
 
 def measured_source(text: str, columns: TableColumns) -> MeasuredSource:
@@ -95,7 +97,8 @@ def _of_study(name: str) -> MeasuredSource:
     headline = tuple(one for one in curves if one.estimator == study.probing.headline)
     if not headline:
         raise InputError(f"study '{name}' has no measurements yet. Run it: nsl run {name}")
-    return MeasuredSource(name, headline, study=study, panel_shares=panel_shares(results, name))
+    shares, panels = panel_shares(results, name), unscaled_panels(study)
+    return MeasuredSource(name, headline, study=study, panel_shares=shares, panels=panels)
 
 
 def planning_settings(options: Mapping[str, Any], study: Study | None) -> PlanningSettings:

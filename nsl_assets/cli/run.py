@@ -28,11 +28,13 @@ FORMULA = {"cpu": "formula", "gpu": "formula of a CPU"}
 def plan_only(study: str | None, request: Request | None, *, as_json: bool) -> None:
     """Check the data, price the study, print it. Nothing is written."""
     name, project = _project_with(study, request)
-    cost = _checked_cost(name, project)
+    warnings = _checked(project.study(name))
+    cost = _cost(name, project)
     if as_json:
-        show_json({"study": name, **_summary(cost), "models": [asdict(model) for model in cost.models]})
+        models = [asdict(model) for model in cost.models]
+        show_json({"study": name, **_summary(cost), "models": models, "warnings": warnings})
     else:
-        show(_plan_text(name, project.study(name), cost))
+        show("\n".join([_plan_text(name, project.study(name), cost), *(f"warning: {one}" for one in warnings)]))
 
 
 def run_study(study: str | None, request: Request | None, *, as_json: bool) -> int:
@@ -47,9 +49,12 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
         name = _named(study, load_project())
         _require_storage()
     project = load_project()
-    cost = _checked_cost(name, project)
+    warnings = _checked(project.study(name))
+    cost = _cost(name, project)
     require_launchable(cost, project.machine, Artifacts(storage_root()))
     progress = Progress.on_stderr()
+    for warning in warnings:
+        progress.say(f"warning: {warning}")
     _announce(name, project.study(name), cost, progress)
     init_instance()
     from nsl_assets.cli.execution import execute_study
@@ -83,16 +88,20 @@ def _named(study: str | None, project: Project) -> str:
     return study
 
 
-def _checked_cost(name: str, project: Project) -> StudyCost:
+def _checked(study: Study) -> list[str]:
+    """What should be known about the tasks before anything runs. InputError with everything that cannot be used."""
+    found = [(task, finding) for task, settings in study.tasks.items() for finding in inspect(settings)]
+    said = {
+        level: [f"task '{task}': {finding.message}" for task, finding in found if finding.level == level]
+        for level in ("error", "warning")
+    }
+    if said["error"]:
+        raise InputError("\n".join(said["error"]))
+    return said["warning"]
+
+
+def _cost(name: str, project: Project) -> StudyCost:
     study = project.study(name)
-    problems = [
-        f"task '{task}': {finding.message}"
-        for task, settings in study.tasks.items()
-        for finding in inspect(settings)
-        if finding.level == "error"
-    ]
-    if problems:
-        raise InputError("\n".join(problems))
     for task, settings in study.tasks.items():
         require_enough_cells(study, task, outline(settings).n_train_pool)
     cost = study_cost(name, study, platform_of(project))

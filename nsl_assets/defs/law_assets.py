@@ -8,7 +8,7 @@ import dagster as dg
 
 from nsl_assets import laws
 from nsl_assets.advising import advise_tasks
-from nsl_assets.curves import panel_shares, read_curves
+from nsl_assets.curves import panel_shares, read_curves, unscaled_panels
 from nsl_assets.defs import keys
 from nsl_assets.defs.automation import WHEN_ANYTHING_UPSTREAM_CHANGES
 from nsl_assets.defs.events import newest, record_partition
@@ -208,13 +208,20 @@ class LawAssets:
             curves = self._headline(storage.results, of_task)
             with plain_failures():
                 shares = panel_shares(storage.results, self.name)
-                advised = advise_tasks(curves, self.study.laws, self.study.planning, shares)
-            rows = [row for one in advised for row in advice_rows(self.name, self.study, one.task, curves, one.advice)]
+                advised = advise_tasks(
+                    curves, self.study.laws, self.study.planning, shares, unscaled_panels(self.study)
+                )
+            share = shares.get(of_task.task)
+            rows = [
+                row
+                for one in advised
+                for row in advice_rows(self.name, self.study, one.task, curves, one.advice, panel_share=share)
+            ]
             land_rows(storage.results, {"advice": rows})
             yield dg.MaterializeResult(
                 asset_key=of_task.advice,
                 metadata=advice_metadata(advised),
-                data_version=dg.DataVersion(advice_hash(curves, self.study)),
+                data_version=dg.DataVersion(advice_hash(curves, self.study, share)),
             )
 
         return advice

@@ -124,7 +124,8 @@ def _range(estimates: Sequence[Estimate], *, is_log: bool) -> tuple[float, float
     core = ends[closed] if closed.any() else ends[:, 1:2][ends[:, 1:2] > 0]
     centre = float(np.median(np.log10(core))) if core.size else 0.0
     reach = 10.0 ** (centre + np.array([-WIDEST_DECADES, WIDEST_DECADES]) / 2)
-    inside = core[(core > reach[0]) & (core < reach[1])] if core.size else reach
+    near = core[(core > reach[0]) & (core < reach[1])]
+    inside = near if near.size else reach
     return float(inside.min()) / BEYOND, float(inside.max()) * BEYOND
 
 

@@ -13,7 +13,7 @@ from nsl_assets.tasks.settings import H5adTask, SimulatedCells, TaskSettings
 from nsl_assets.tasks.split import PROBE, TRAIN, VALIDATION
 from nsl_assets.tasks.task import Task, open_task
 from nsl_assets.tasks.task_outline import Outline, outline
-from nsl_assets.tasks.total_umis import total_umi_factor
+from nsl_assets.tasks.total_umis import lacks_total_umis, total_umi_factor
 from nsl_assets.tasks.truth import SimulationTruth, TrueInformation
 from nsl_assets.tasks.writing import (
     CODE_VERSION,
@@ -50,6 +50,7 @@ __all__ = [
     "auxiliary_identity",
     "data_identity",
     "inspect",
+    "lacks_total_umis",
     "leakage",
     "open_counts",
     "open_task",

@@ -114,7 +114,7 @@ def _categorical(column: pd.Series[Any], settings: H5adTask) -> Auxiliary:
     if len(names) == np.count_nonzero(codes >= 0):
         raise InputError(
             f"{settings.auxiliary} has {len(names):,} different values in as many cells: classes need "
-            'several cells each. If it is a number, use auxiliary_kind = "continuous".'
+            'several cells each. If it is a number: auxiliary_kind = "continuous" (--task numeric).'
         )
     return Auxiliary("categorical", codes, tuple(names))
 
@@ -142,7 +142,8 @@ def _numbers(column: pd.Series[Any], settings: H5adTask) -> npt.NDArray[np.float
         shown = repr(value) if isinstance(value, str) else str(value)
         raise InputError(
             f"{settings.auxiliary} holds {shown} (cell number {bad[0] + 1:,}): a finite "
-            'number is needed. Leave unknown values empty (NaN), or use auxiliary_kind = "categorical".'
+            "number is needed. Leave unknown values empty (NaN), or take them as classes: "
+            'auxiliary_kind = "categorical" (--task cell_type).'
         )
     return numbers
 

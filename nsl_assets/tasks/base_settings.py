@@ -65,7 +65,10 @@ class FileTask(SplitSettings):
         if isinstance(value, str):
             return obs_address(value)
         if value is not None and not 1 <= value < float("inf"):
-            raise ValueError(f"a cell has at least as many UMIs as those of its panel: {value:g} is below 1")
+            raise ValueError(
+                f"a factor says how many times as many UMIs a cell has over all genes as in its panel: {value:g} is not"
+                " a finite number of at least 1"
+            )
         return value
 
     def identity(self) -> dict[str, Any]:

@@ -11,7 +11,13 @@ import numpy.typing as npt
 from nsl_assets.tasks.clones import read_clones, require_pairable
 from nsl_assets.tasks.h5ad import H5adFile
 from nsl_assets.tasks.h5ad_task import kept_cells, read_groups
-from nsl_assets.tasks.neighbourhood import blocks, nearest_cells, read_coordinates, read_sections
+from nsl_assets.tasks.neighbourhood import (
+    blocks,
+    nearest_cells,
+    read_coordinates,
+    read_sections,
+    require_different_places,
+)
 from nsl_assets.tasks.pair_settings import ClonalPairs, SpatialPairs
 from nsl_assets.tasks.pairing import ClonalPairing, Pairing, SpatialPairing
 from nsl_assets.tasks.settings import H5adTask
@@ -35,6 +41,8 @@ class CellPlan:
         TRAIN, VALIDATION or PROBE, (n_cells,).
     is_probed
         (n_cells,) cells that are measured: those of the role PROBE, or, as published, all of them.
+    n_pairable
+        Number of clones that have early and late cells; None for other tasks.
     """
 
     kept: npt.NDArray[np.bool_]
@@ -42,6 +50,7 @@ class CellPlan:
     groups: npt.NDArray[Any] | None
     roles: npt.NDArray[np.int8]
     is_probed: npt.NDArray[np.bool_]
+    n_pairable: int | None = None
 
     @property
     def n_groups(self) -> int | None:
@@ -59,20 +68,23 @@ def plan_cells(file: H5adFile, settings: FileTask) -> CellPlan:
     kept = kept_cells(file.cell_names(), settings)
     names = file.cell_names()[kept]
     groups: npt.NDArray[Any] | None
+    n_pairable = None
     if isinstance(settings, ClonalPairs):
         clones = read_clones(file, settings).take(kept)
         require_pairable(clones, settings)
         groups, roles = clones.names, split_around_probe(clones.names, clones.pairable(), settings)
+        n_pairable = int(np.unique(clones.names[clones.pairable()].astype(str)).size)
         overlaps = settings.probe_overlap
     elif isinstance(settings, SpatialPairs):
         places, sections = read_coordinates(file, settings)[kept], read_sections(file, settings)[kept]
+        require_different_places(places, sections, names, settings)
         groups = blocks(places, sections, names, settings.n_blocks)
         roles, overlaps = split_cells(names, groups, settings), settings.probe_overlap
     else:
         groups = _groups(file, settings, kept)
         roles, overlaps = split_cells(names, groups, settings), False
     is_probed = np.ones(names.size, dtype=bool) if overlaps else roles == PROBE
-    return CellPlan(kept, names, groups, roles, is_probed)
+    return CellPlan(kept, names, groups, roles, is_probed, n_pairable)
 
 
 def read_pairing(file: H5adFile, settings: FileTask, plan: CellPlan) -> Pairing | None:

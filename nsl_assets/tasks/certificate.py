@@ -31,8 +31,12 @@ class Leakage:
 
 
 def leakage(task: Task, pairs: Pairs) -> Leakage:
-    """What the probed cells, their partners and the groups of both share with train pool and validation."""
-    seen = np.flatnonzero((task.role == TRAIN) | (task.role == VALIDATION))
+    """What the probed cells, their partners and the groups of both share with train pool and validation.
+
+    Seen is what the split gave to models, and what `Task.train_rows` and `Task.validation_rows` really hand to them.
+    """
+    handed = np.union1d(task.train_rows(task.n_train_pool, seed=0), task.validation_rows())
+    seen = np.union1d(np.flatnonzero((task.role == TRAIN) | (task.role == VALIDATION)), handed)
     probed = np.union1d(task.probe_rows(), pairs.partners)
     return Leakage(
         n_shared_cells=_n_shared(task.cell_names, task.probe_rows(), seen),
@@ -43,4 +47,4 @@ def leakage(task: Task, pairs: Pairs) -> Leakage:
 
 def _n_shared(values: npt.NDArray[Any], probed: npt.NDArray[np.intp], seen: npt.NDArray[np.intp]) -> int:
     """Distinct values that occur on both sides. Names are compared, not rows, so that a doubled cell is found."""
-    return int(np.intersect1d(values[probed].astype(str), values[seen].astype(str)).size)
+    return len(set(values[probed].tolist()).intersection(values[seen].tolist()))

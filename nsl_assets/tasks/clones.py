@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nsl_assets.errors import InputError
 from nsl_assets.tasks.h5ad import H5adFile, missing
-from nsl_assets.tasks.pair_settings import ClonalPairs, text_of
+from nsl_assets.tasks.pair_settings import ClonalPairs, text_of, time_of
 from nsl_assets.tasks.pairing import EARLY, LATE, NEITHER
 
 
@@ -19,16 +19,17 @@ from nsl_assets.tasks.pairing import EARLY, LATE, NEITHER
 class Clones:
     """Of some cells: clone names, those without a clone a group of their own; whether there is a clone; the time.
 
-    `times` holds EARLY, LATE or NEITHER; all are (n_cells,).
+    `times` holds EARLY, LATE or NEITHER, `time_points` their names, "" where unknown; all are (n_cells,).
     """
 
     names: npt.NDArray[Any]
     is_clone: npt.NDArray[np.bool_]
     times: npt.NDArray[np.int8]
+    time_points: npt.NDArray[Any]
 
     def take(self, rows: npt.NDArray[Any]) -> Clones:
         """Those of chosen cells (positions or a mask)."""
-        return Clones(self.names[rows], self.is_clone[rows], self.times[rows])
+        return Clones(self.names[rows], self.is_clone[rows], self.times[rows], self.time_points[rows])
 
     def pairable(self) -> npt.NDArray[np.bool_]:
         """Which cells belong to a clone that has early and late cells, (n_cells,)."""
@@ -41,7 +42,7 @@ class Clones:
 def read_clones(file: H5adFile, settings: ClonalPairs) -> Clones:
     """Clones of all cells of a file. Raises InputError for a missing column or a time point that no cell is of."""
     cell_names = file.cell_names()
-    clones, times = (_texts(file, address) for address in (settings.clone, settings.time))
+    clones, times = _texts(file, settings.clone, text_of), _texts(file, settings.time, time_of)
     for time in (*settings.early, *settings.late):
         if time not in times:
             raise InputError(missing(f"time point {time!r} in {settings.time}", time, sorted({*times} - {""})))
@@ -49,7 +50,7 @@ def read_clones(file: H5adFile, settings: ClonalPairs) -> Clones:
     codes = np.full(clones.size, NEITHER, dtype=np.int8)
     codes[np.isin(times.astype(str), settings.early)] = EARLY
     codes[np.isin(times.astype(str), settings.late)] = LATE
-    return Clones(np.where(is_clone, clones, "cell " + cell_names), is_clone, codes)
+    return Clones(np.where(is_clone, clones, "cell " + cell_names), is_clone, codes, times)
 
 
 def require_pairable(clones: Clones, settings: ClonalPairs) -> None:
@@ -67,10 +68,10 @@ def clones_at_one_time(clones: Clones) -> Iterator[str]:
     yield from np.unique(clones.names[clones.is_clone & ~clones.pairable()].astype(str)).tolist()
 
 
-def _texts(file: H5adFile, address: str) -> npt.NDArray[Any]:
+def _texts(file: H5adFile, address: str, text: Callable[[object], str]) -> npt.NDArray[Any]:
     """A column of obs as text (n_cells,), empty where there is no value."""
     column = file.obs(address.partition(":")[2])
     absent = column.isna().to_numpy()
     return np.array(
-        ["" if gone else text_of(value) for value, gone in zip(column.tolist(), absent, strict=True)], dtype=object
+        ["" if gone else text(value) for value, gone in zip(column.tolist(), absent, strict=True)], dtype=object
     )

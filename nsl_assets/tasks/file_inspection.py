@@ -37,7 +37,8 @@ class FileInspection(Generic[SettingsT]):
         try:
             return check()
         except InputError as error:
-            self.findings.append(Finding("error", topic, str(error)))
+            if all(finding.message != str(error) for finding in self.findings):
+                self.findings.append(Finding("error", topic, str(error)))
             return None
 
     def add(self, findings: Iterable[Finding]) -> None:

@@ -121,14 +121,22 @@ def split_sizes(roles: npt.NDArray[np.int8], n_groups: int | None) -> Finding:
     return Finding("ok", "split", message)
 
 
-def pair_findings(n_pairs: int, what: str = "probe cells have a known auxiliary") -> Iterator[Finding]:
+MEASURE_MORE: Final = "Measure a larger share of the cells (--probe-fraction), or more cells"
+
+
+def pair_findings(
+    n_pairs: int, what: str = "probe cells have a known auxiliary", remedy: str = MEASURE_MORE
+) -> Iterator[Finding]:
     """Whether there are enough pairs in the probe. `n_pairs` counts them, `what` follows the number."""
     found = f"{n_pairs:,} {what}"
     if n_pairs < FEWEST_PAIRS:
-        message = f"{found}; at least {FEWEST_PAIRS} are needed, {FEW_PAIRS} are advised. Raise probe_fraction"
+        message = f"{found}; at least {FEWEST_PAIRS} are needed, {FEW_PAIRS} are advised. {remedy}"
         yield Finding("error", "pairs", message)
     elif n_pairs < FEW_PAIRS:
-        message = f"{found}: estimates from fewer than {FEW_PAIRS} tend to be low and have wide intervals"
+        message = (
+            f"{found}: from fewer than {FEW_PAIRS}, estimates tend to be low and their intervals are wide, so that the"
+            f" law and its advice may remain open. {remedy}"
+        )
         yield Finding("warning", "pairs", message)
     else:
         yield Finding("ok", "pairs", found)

@@ -24,6 +24,8 @@ def open_h5ad(path: Path) -> Iterator[H5adFile]:
     """An open .h5ad file. Raises InputError where it is missing, damaged or something else."""
     import h5py
 
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name the .h5ad file itself.{_files_in(path)}")
     if not path.is_file():
         raise InputError(f"There is no file {path}.{_nearby_files(path)}")
     try:
@@ -31,8 +33,23 @@ def open_h5ad(path: Path) -> Iterator[H5adFile]:
     except OSError as error:
         raise InputError(f"{path} cannot be opened as .h5ad: {_reason(error)}") from error
     with file:
-        _check_anndata(file, path)
+        with readable(path, "its tables"):
+            _check_anndata(file, path)
         yield H5adFile(file, path)
+
+
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Makes an InputError, naming the file and what was read of it, of what damaged files make HDF5 and anndata say."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path}: {what} cannot be read ({_in_one_line(error)}): the file is damaged, or newer than this anndata."
+            " Copy or download it again, or write it again with anndata."
+        ) from error
 
 
 class H5adFile:
@@ -45,20 +62,23 @@ class H5adFile:
     @property
     def obs_keys(self) -> list[str]:
         """Columns of obs, without its index."""
-        obs = self._file["obs"]
-        return [key for key in obs if key not in ("__categories", obs.attrs["_index"])]
+        with readable(self.path, "obs"):
+            obs = self._file["obs"]
+            return [key for key in obs if key not in ("__categories", obs.attrs["_index"])]
 
     @property
     def obsm_keys(self) -> list[str]:
         """Keys of obsm."""
-        return list(self._file.get("obsm", ()))
+        with readable(self.path, "obsm"):
+            return list(self._file.get("obsm", ()))
 
     @property
     def matrix_names(self) -> list[str | None]:
         """What `matrix` accepts: None for X, the names of the layers, and "raw" where raw.X exists."""
-        places: list[str | None] = [None] if "X" in self._file else []
-        layers = [str(name) for name in self._file.get("layers", ())]
-        return places + layers + ["raw"] * ("raw/X" in self._file and "raw" not in layers)
+        with readable(self.path, "layers"):
+            places: list[str | None] = [None] if "X" in self._file else []
+            layers = [str(name) for name in self._file.get("layers", ())]
+            return places + layers + ["raw"] * ("raw/X" in self._file and "raw" not in layers)
 
     def cell_names(self) -> npt.NDArray[Any]:
         """Names of the cells (n_cells,), str objects."""
@@ -68,8 +88,9 @@ class H5adFile:
         """X (None), a layer, or raw.X ("raw"), with the names of its genes. Raises InputError if missing."""
         address = self._address(layer)
         genes = self._index("raw/var" if address == "raw/X" else "var")
-        matrix = Matrix(self._file[address], matrix_label(layer), self.cell_names(), genes)
-        matrix.check()
+        with readable(self.path, matrix_label(layer)):
+            matrix = Matrix(self._file[address], matrix_label(layer), self.cell_names(), genes)
+            matrix.check()
         return matrix
 
     def obs(self, key: str) -> pd.Series[Any]:
@@ -80,9 +101,12 @@ class H5adFile:
         if key not in self.obs_keys:
             raise InputError(missing(f"column {key!r} in obs", key, self.obs_keys))
         obs = self._file["obs"]
-        if "__categories" in obs:  # anndata 0.7 kept categories beside the columns
-            return pd.Series(read_elem(obs)[key].array, name=key)
-        return pd.Series(read_elem(obs[key]), name=key)
+        with readable(self.path, f"obs:{key}"):
+            # anndata 0.7 kept categories beside the columns
+            values = read_elem(obs)[key].array if "__categories" in obs else read_elem(obs[key])
+            column = pd.Series(values, name=key)
+        self._require_all_cells(f"obs:{key}", len(column))
+        return column
 
     def obsm(self, key: str) -> pd.DataFrame:
         """One matrix of obsm as a table (n_cells, n_columns). Raises InputError where it is missing."""
@@ -91,7 +115,9 @@ class H5adFile:
 
         if key not in self.obsm_keys:
             raise InputError(missing(f"key {key!r} in obsm", key, self.obsm_keys))
-        values = read_elem(self._file[f"obsm/{key}"])
+        with readable(self.path, f"obsm:{key}"):
+            values = read_elem(self._file[f"obsm/{key}"])
+        self._require_all_cells(f"obsm:{key}", values.shape[0])
         if isinstance(values, pd.DataFrame):
             return values.reset_index(drop=True)
         dense = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
@@ -102,10 +128,19 @@ class H5adFile:
         from anndata.io import read_elem
 
         if place not in self._names:
-            table = self._file[place]
-            names = read_elem(table[table.attrs["_index"]])
+            with readable(self.path, f"the names of {place}"):
+                table = self._file[place]
+                names = read_elem(table[table.attrs["_index"]])
             self._names[place] = np.array([str(name) for name in names], dtype=object)
         return self._names[place]
+
+    def _require_all_cells(self, what: str, n_found: int) -> None:
+        n_cells = self.cell_names().size
+        if n_found != n_cells:
+            raise InputError(
+                f"{self.path}: {what} has {n_found:,} values, but the file names {n_cells:,} cells: it is damaged."
+                " Copy or download it again, or write it again with anndata."
+            )
 
     def _address(self, layer: str | None) -> str:
         if layer not in self.matrix_names:
@@ -155,8 +190,16 @@ def _reason(error: OSError) -> str:
     return f"{text}."
 
 
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _nearby_files(path: Path) -> str:
     if not path.parent.is_dir():
         return f" There is no folder {path.parent} either."
-    files = sorted(file.name for file in path.parent.glob("*.h5ad"))[:10]
+    return _files_in(path.parent)
+
+
+def _files_in(folder: Path) -> str:
+    files = sorted(file.name for file in folder.glob("*.h5ad") if file.is_file())[:10]
     return f" In that folder: {', '.join(files)}." if files else ""

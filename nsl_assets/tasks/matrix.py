@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _BLOCK_ENTRIES: Final = 512 * 1024
+_PARTS: Final = ("data", "indices", "indptr")
 
 
 class NotCountsError(InputError):
@@ -50,10 +51,13 @@ class Matrix:
         self.cell_names, self.gene_names = cell_names, gene_names
         self.storage = _storage(node)
         self.shape: tuple[int, int] = _shape(node)
-        self.n_entries = int(node["data"].shape[0]) if self.storage != "dense" else int(np.prod(self.shape))
+        self.n_entries = int(np.prod(self.shape)) if self.storage == "dense" else _n_stored(node)
 
     def check(self) -> None:
         """Raises InputError where it is empty or does not fit the names."""
+        absent = [] if self.storage == "dense" else [part for part in _PARTS if part not in self._node]
+        if absent:
+            raise InputError(f"{self.label} lacks its {absent[0]}: the file is damaged. Copy or download it again.")
         names = (self.cell_names.size, self.gene_names.size)
         if self.shape != names:
             raise InputError(
@@ -82,11 +86,8 @@ class Matrix:
         for start, stop in self.block_bounds() if bounds is None else bounds:
             try:
                 block = self._read(start, stop)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self.label} cannot be read at cells {start:,} to {stop:,}: {error}. "
-                    "The file is damaged: copy or download it again."
-                ) from error
+            except (OSError, ValueError, RuntimeError) as error:
+                raise self._damaged(f"at cells {start:,} to {stop:,}", error) from error
             yield block
 
     def count_blocks(self, bounds: list[tuple[int, int]] | None = None) -> Iterator[csr_array]:
@@ -106,6 +107,12 @@ class Matrix:
         """Whether the first block holds counts: a quick look, not a check."""
         return all(first_non_count(block.data) is None for block in self.blocks(self.block_bounds()[:1]))
 
+    def _damaged(self, where: str, error: Exception) -> InputError:
+        return InputError(
+            f"{self.label} cannot be read {where}: {' '.join(str(error).split())}. "
+            "The file is damaged: copy or download it again."
+        )
+
     def _describe(self, block: csr_array, start: int, entry: int) -> str:
         cell = self.cell_names[start + int(np.searchsorted(block.indptr, entry, side="right")) - 1]
         gene = self.gene_names[block.indices[entry]]
@@ -113,7 +120,10 @@ class Matrix:
 
     @cached_property
     def _indptr(self) -> npt.NDArray[np.int64]:
-        indptr = np.asarray(self._node["indptr"][:], dtype=np.int64)
+        try:
+            indptr = np.asarray(self._node["indptr"][:], dtype=np.int64)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._damaged("in its row pointers", error) from error
         n_major = self.shape[1 if self.storage == "csc" else 0]
         lengths = (int(self._node["indices"].shape[0]), int(indptr[-1]) if indptr.size else 0)
         if lengths != (self.n_entries,) * 2 or indptr.size != n_major + 1 or np.any(np.diff(indptr) < 0):
@@ -167,6 +177,10 @@ def _storage(node: h5py.Group | h5py.Dataset) -> Literal["csr", "csc", "dense"]:
     if encoding.startswith("csc"):
         return "csc"
     raise InputError(f"{node.name} is stored as {encoding!r}; csr, csc and dense matrices can be read.")
+
+
+def _n_stored(node: h5py.Group) -> int:
+    return int(node["data"].shape[0]) if "data" in node else 0
 
 
 def _shape(node: h5py.Group | h5py.Dataset) -> tuple[int, int]:

@@ -20,6 +20,9 @@ _MORE_FOR_TIES: Final = 8
 """Cells looked at beyond the nearest, so that the grids of spot-based assays are ordered right."""
 _ROUNDING: Final = 1e-9
 """Distances that differ by a smaller fraction may be the same."""
+_CROWDED: Final = 0.05
+_FEWEST_IN_CROWD: Final = 20
+"""More cells than both at one place: it is no place, but a mark such as (0, 0) that none is known."""
 
 
 def read_coordinates(file: H5adFile, settings: SpatialPairs) -> Coordinates:
@@ -55,6 +58,32 @@ def read_sections(file: H5adFile, settings: SpatialPairs) -> npt.NDArray[Any]:
         name = file.cell_names()[absent[0]]
         raise InputError(f"cell {name} has no {settings.section} ({absent.size:,} such cell(s)): every cell needs one.")
     return column.astype(object).astype(str).to_numpy(dtype=object)
+
+
+def require_different_places(
+    coordinates: Coordinates, sections: npt.NDArray[Any], cell_names: npt.NDArray[Any], settings: SpatialPairs
+) -> None:
+    """Raise InputError, naming a cell, where so many cells of a section are at one place that it is none."""
+    crowd = largest_crowd(coordinates, sections)
+    if crowd.size <= max(_FEWEST_IN_CROWD, _CROWDED * cell_names.size):
+        return
+    hint = "" if settings.section else ", or name the column of sections (--section) if they are of different ones"
+    raise InputError(
+        f"{settings.coordinates} puts {crowd.size:,} of {cell_names.size:,} cells at one place,"
+        f" {_shown(coordinates[crowd[0]])}, the first {cell_names[crowd[0]]}: nobody can say who is next to whom. If"
+        f" this place means that none is known, leave these cells out of the file{hint}."
+    )
+
+
+def largest_crowd(coordinates: Coordinates, sections: npt.NDArray[Any]) -> Rows:
+    """Rows, ascending, of the cells at the place of a section that holds most of them."""
+    codes = np.unique(sections.astype(str), return_inverse=True)[1].reshape(-1)
+    keys = np.column_stack([coordinates, codes])
+    order = np.lexsort(keys.T)
+    starts = np.flatnonzero(np.append(True, (np.diff(keys[order], axis=0) != 0).any(axis=1)))
+    sizes = np.diff(np.append(starts, order.size))
+    start = starts[np.argmax(sizes)]
+    return np.sort(order[start : start + sizes.max()])
 
 
 def blocks(
@@ -113,19 +142,30 @@ def _nearest(points: Coordinates, keys: npt.NDArray[np.uint64], k: int) -> Rows:
     """Positions (n_points, k) of the k nearest other points, nearest first, ties by key."""
     from scipy.spatial import cKDTree
 
-    n_looked_at = min(k + 1 + _MORE_FOR_TIES, len(points))
-    while True:
-        candidates = cKDTree(points).query(points, k=n_looked_at)[1]
-        distances = np.sqrt(((points[candidates] - points[:, None]) ** 2).sum(axis=2))
-        distances[candidates == np.arange(len(points))[:, None]] = -1.0  # itself, first of all
-        order = np.lexsort((keys[candidates], distances), axis=1)
-        candidates = np.take_along_axis(candidates, order, axis=1)
-        distances = np.take_along_axis(distances, order, axis=1)
-        has_itself = distances[:, 0] < 0
-        is_settled = has_itself & (distances[:, -1] > distances[:, k] * (1 + _ROUNDING))
-        if n_looked_at == len(points) or is_settled.all():
-            return candidates[:, 1 : k + 1]
-        n_looked_at = min(2 * n_looked_at, len(points))
+    eligible = _first_at_each_place(points, keys, k + 1)
+    tree = cKDTree(points[eligible])
+    nearest = np.empty((len(points), k), dtype=np.intp)
+    waiting, n_looked_at = np.arange(len(points)), min(k + 1 + _MORE_FOR_TIES, eligible.size)
+    while waiting.size:
+        candidates = eligible[tree.query(points[waiting], k=n_looked_at)[1]]
+        distances = np.sqrt(((points[candidates] - points[waiting, None]) ** 2).sum(axis=2))
+        farthest = distances.max(axis=1)
+        distances[candidates == waiting[:, None]] = np.inf  # itself, last of all
+        order = np.lexsort((keys[candidates], distances), axis=1)[:, :k]
+        nearest[waiting] = np.take_along_axis(candidates, order, axis=1)
+        kth = np.take_along_axis(distances, order, axis=1)[:, -1]
+        is_open = (farthest <= kth * (1 + _ROUNDING)) & (n_looked_at < eligible.size)
+        waiting, n_looked_at = waiting[is_open], min(2 * n_looked_at, eligible.size)
+    return nearest
+
+
+def _first_at_each_place(points: Coordinates, keys: npt.NDArray[np.uint64], n: int) -> Rows:
+    """Positions, ascending, of the n points with the least keys at each place: no other is among n - 1 nearest."""
+    order = np.lexsort((keys, *points.T))
+    starts = np.append(True, (np.diff(points[order], axis=0) != 0).any(axis=1))
+    first = np.flatnonzero(starts)
+    rank = np.arange(len(points)) - np.repeat(first, np.diff(np.append(first, len(points))))
+    return np.sort(order[rank < n])
 
 
 def _shown(place: Coordinates) -> str:

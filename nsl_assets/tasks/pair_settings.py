@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+import re
+from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from nsl_assets.tasks.base_settings import FileTask, obs_address
+
+_NUMBER: Final = re.compile(r"-?\d{1,15}(\.\d+)?")
 
 
 class PairedTask(FileTask):
@@ -58,11 +61,16 @@ class ClonalPairs(PairedTask):
     def _is_a_column(cls, value: str) -> str:
         return obs_address(value)
 
-    @field_validator("early", "late", "no_clone", mode="before")
+    @field_validator("no_clone", mode="before")
     @classmethod
     def _as_text(cls, values: object) -> object:
-        """Time points and clones may be numbers in a study file; columns are compared as text."""
+        """Clones may be numbers in a study file; columns are compared as text."""
         return [text_of(value) for value in values] if isinstance(values, list | tuple) else values
+
+    @field_validator("early", "late", mode="before")
+    @classmethod
+    def _as_times(cls, values: object) -> object:
+        return [time_of(value) for value in values] if isinstance(values, list | tuple) else values
 
     @model_validator(mode="after")
     def _times_are_apart(self) -> Self:
@@ -114,6 +122,12 @@ class SpatialPairs(PairedTask):
     @classmethod
     def _is_a_column(cls, value: str | None) -> str | None:
         return None if value is None else obs_address(value)
+
+
+def time_of(value: object) -> str:
+    """A time point as text: as `text_of`, and text that is a number as that number, so that "2.0" is 2."""
+    text = text_of(value)
+    return text_of(float(text)) if _NUMBER.fullmatch(text) else text
 
 
 def text_of(value: object) -> str:

@@ -56,6 +56,12 @@ class H5adTask(FileTask):
             raise ValueError(f"{value!r} is not of the form obs:COLUMN or obsm:KEY, as in obs:cell_type")
         return value
 
+    @field_validator("group")
+    @classmethod
+    def _without_its_place(cls, value: str | None) -> str | None:
+        """Other columns are named obs:COLUMN, so this one may be too."""
+        return None if value is None else value.removeprefix("obs:")
+
     @field_validator("stages", mode="before")
     @classmethod
     def _as_text(cls, values: object) -> object:

@@ -52,7 +52,8 @@ def stage_of_labels(labels: Iterable[str], stages: Sequence[str], where: str) ->
         twin = next((other for other, i in found.items() if i == place), None)
         if twin is not None:
             raise InputError(
-                f"{where} holds {twin!r} and {label!r}, which are both stage {stages[place]!r}: write out."
+                f"{where} holds {twin!r} and {label!r}, which are both stage {stages[place]!r}: name"
+                " each label in full among the stages, or make them one label in the file."
             )
         found[label] = place
     for i, stage in enumerate(stages):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nsl_assets.errors import InputError
 from nsl_assets.tasks.base_settings import FileTask
 from nsl_assets.tasks.counts import BLOCK_ROWS
+from nsl_assets.tasks.findings import LIKELY_ALL_GENES
 from nsl_assets.tasks.h5ad import open_h5ad
 from nsl_assets.tasks.h5ad_task import read_total_umis
 from nsl_assets.tasks.settings import SimulatedCells
@@ -38,6 +39,17 @@ def total_umi_factor(settings: FileTask | SimulatedCells, task: Task) -> float |
     )
     require_totals(totals, panel, task.cell_names[rows], settings.total_umis)
     return float(totals.sum() / panel.sum()) if panel.sum() else None
+
+
+def lacks_total_umis(settings: FileTask | SimulatedCells) -> bool:
+    """Whether the genes of a file are so few that they are a panel or a selection, and no total UMIs are named.
+
+    InputError where the file cannot be read.
+    """
+    if not isinstance(settings, FileTask) or settings.total_umis is not None:
+        return False
+    with open_h5ad(settings.path) as file:
+        return file.matrix(settings.layer).shape[1] < LIKELY_ALL_GENES
 
 
 def require_totals(

@@ -20,7 +20,7 @@ OPTIONS = {
     "cell_type": ["--auxiliary", "obs:cell_type", "--unknown", "B", "--group", "donor"],
     "time": ["--auxiliary", "obs:day", "--stages", "2,4,6"],
     "clonal": ["--clone", "obs:clone", "--time", "obs:day", "--early", "2,4", "--late", "6"],
-    "spatial": ["--coordinates", "obsm:place", "--section", "obs:slice", "--neighbours", "3"],
+    "spatial": ["--coordinates", "obsm:place", "--section", "obs:slice", "--neighbours", "3", "--blocks", "20"],
 }
 
 
@@ -73,7 +73,12 @@ def test_options_arrive_in_the_study(nsl: Nsl, file: Path, task: str):
         assert (found.clone, found.time, found.early, found.late) == ("obs:clone", "obs:day", ("2", "4"), ("6",))
     elif task == "spatial":
         assert isinstance(found, SpatialPairs)
-        assert (found.coordinates, found.section, found.n_neighbours) == ("obsm:place", "obs:slice", 3)
+        assert (found.coordinates, found.section, found.n_neighbours, found.n_blocks) == (
+            "obsm:place",
+            "obs:slice",
+            3,
+            20,
+        )
     else:
         assert isinstance(found, H5adTask)
         kind = {"time": "ordered", "cell_type": "categorical"}.get(task, "continuous")
@@ -135,3 +140,23 @@ def test_what_the_file_lacks_is_a_finding_and_stops_a_run(nsl: Nsl, file: Path, 
     code, out, err = nsl("run", "--h5ad", file, *arguments)
     assert (code, out) == (1, "")
     assert said in err
+
+
+def test_warnings_of_the_check_are_said_again_where_a_study_is_planned(nsl: Nsl, file: Path):
+    arguments = ["--task", "clonal", *OPTIONS["clonal"]]
+    checked = nsl("check", file, *arguments)[1]
+    code, out, err = nsl("plan", "--h5ad", file, *arguments)
+    assert (code, err) == (0, "")
+    warnings = [line.partition(": ")[2] for line in checked.splitlines() if line.startswith("WARNING")]
+    assert any("so that the law and its advice may remain open" in warning for warning in warnings)
+    for warning in warnings:
+        assert f"warning: task 'cells': {warning}" in out
+    assert len(json.loads(nsl("plan", "--h5ad", file, *arguments, "--json")[1])["warnings"]) == len(warnings)
+
+
+def test_a_group_may_be_named_like_any_other_column(nsl: Nsl, file: Path):
+    plain, with_place = (
+        nsl("check", file, "--auxiliary", "obs:cell_type", "--group", group) for group in ("donor", "obs:donor")
+    )
+    assert plain == with_place
+    assert plain[0] == 0

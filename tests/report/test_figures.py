@@ -198,6 +198,15 @@ def test_open_and_far_intervals_stay_within_the_axis() -> None:
     assert figure.marks["row-2"].tips == ("one task, scvi: ≥ 400.0",)
 
 
+def test_values_without_any_end_that_are_far_apart_are_drawn() -> None:
+    estimates = [Estimate("task", "pca", 1e-3, 0.0, np.inf), Estimate("task", "scvi", 1e12, 0.0, np.inf)]
+    figure = parameters_figure(
+        estimates, looks_of(["pca", "scvi"]), name="ubar", title="ū", label="ū", is_log=True, write=str, caption=""
+    )
+    low, high = figure.figure.axes[0].get_xlim()
+    assert 0 < low < high < np.inf
+
+
 def test_residuals_and_estimators_are_drawn() -> None:
     one = fitted(CURVES["good"])
     residuals = residual_figure([one], looks_of(["pca"]))

@@ -139,7 +139,7 @@ def test_values_that_mean_no_clone_are_no_clone(clonal_h5ad: Make):
     [
         ({"clone": "obs:clones"}, "Did you mean 'clone'"),
         ({"late": [7]}, "no time point '7' in obs:day"),
-        ({"early": [6], "late": [2], "probe_fraction": 0.2}, "30 pairs are probed"),
+        ({"early": [6], "late": [2], "probe_fraction": 0.2}, "30 pairs are measured"),
         ({"n_reference_components": 90}, "lower n_reference_components"),
         ({"sha256": "0" * 64}, "the task expects 000000"),
     ],
@@ -155,6 +155,50 @@ def test_clones_at_one_time_only_are_refused(clonal_h5ad: Make, tmp_path: Path, 
     assert any("no clone of obs:clone has early and late cells" in error for error in found(task_of(path), "error"))
     with pytest.raises(NslError, match="no clone of obs:clone has early and late cells"):
         opened(task_of(path))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {2: "2.0", 6: "6.0"},
+        {2: 2.0, 6: 6.0},
+        {2: "02", 6: "6"},
+    ],
+)
+def test_a_time_point_is_the_same_number_however_it_is_written(clonal_h5ad: Make, labels: dict[int, object]):
+    path = clonal_h5ad()
+    adata = anndata.read_h5ad(path)
+    as_they_are = found(task_of(path), "ok")
+    days = adata.obs["day"].tolist()
+    mixed = [labels[day] if i % 2 else type(labels[day])(day) for i, day in enumerate(days)]
+    adata.obs["day"] = mixed
+    adata.write_h5ad(path)
+    assert found(task_of(path), "ok") == as_they_are
+
+
+def test_cells_of_other_time_points_are_counted(clonal_h5ad: Make):
+    path = clonal_h5ad()
+    adata = anndata.read_h5ad(path)
+    adata.obs["day"] = [4 if i < 30 else day for i, day in enumerate(adata.obs["day"])]
+    adata.write_h5ad(path)
+    assert any("30 cells are at other time points (4)" in note for note in found(task_of(path), "note"))
+
+
+def test_late_before_early_is_pointed_out(clonal_h5ad: Make):
+    warnings = found(task_of(clonal_h5ad(), early=[6], late=[2]), "warning")
+    assert any("late time point 2 comes before the early one 6" in warning for warning in warnings)
+    assert not any("comes before" in warning for warning in found(task_of(clonal_h5ad()), "warning"))
+
+
+def test_too_few_clones_are_told_from_too_few_probed(clonal_h5ad: Make):
+    (error,) = found(task_of(clonal_h5ad(n_clones=40)), "error")
+    assert "Only 40 clones have both" in error
+    (error,) = found(task_of(clonal_h5ad(), probe_fraction=0.2), "error")
+    assert "Measure more of the 150 clones that have both (--probe-fraction, now 0.2)" in error
+
+
+def test_the_same_error_is_said_once(clonal_h5ad: Make):
+    assert len(found(task_of(clonal_h5ad(), clone="obs:clones"), "error")) == 1
 
 
 def test_a_time_point_is_early_or_late(clonal_h5ad: Make):
@@ -175,4 +219,4 @@ def test_the_real_clones_can_be_paired(shared_data: Path):
     days = obs.groupby("clone", observed=True)["day"].agg(set)
     n_both = sum(6 in one and bool(one & {2, 4}) for one in days)
     assert any(f"{n_both} clones have both" in line for line in found(settings, "ok"))
-    assert any(f"{round(n_both / 2)} pairs are probed" in line for line in found(settings, "warning"))
+    assert any(f"{round(n_both / 2)} pairs are measured" in line for line in found(settings, "warning"))

@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csc_matrix, csr_matrix
 
 from nsl_assets.errors import InputError, NslError
-from nsl_assets.tasks import H5adTask, open_counts, write_auxiliary, write_data
+from nsl_assets.tasks import H5adTask, inspect, open_counts, write_auxiliary, write_data
 from nsl_assets.tasks.h5ad import open_h5ad
 from nsl_assets.tasks.matrix import Matrix
 
@@ -156,6 +156,51 @@ def test_wrong_settings_are_refused(
 
 def test_a_missing_file_names_its_neighbours(small_h5ad: Path, tmp_path: Path) -> None:
     assert "In that folder: cells.h5ad." in refusal(tmp_path / "cell.h5ad", tmp_path)
+
+
+def test_a_folder_is_no_file(small_h5ad: Path, tmp_path: Path) -> None:
+    assert "is a folder: name the .h5ad file itself. In that folder: cells.h5ad." in refusal(tmp_path, tmp_path / "a")
+
+
+def cut_column(file: h5py.File) -> None:
+    attributes, values = dict(file["obs/age"].attrs), file["obs/age"][:-5]
+    del file["obs/age"]
+    file.create_dataset("obs/age", data=values).attrs.update(attributes)
+
+
+def unknown_encoding(file: h5py.File) -> None:
+    file["obs/age"].attrs["encoding-type"] = "of-the-future"
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda file: file.__delitem__("obs/_index"), "the names of obs cannot be read"),
+        (lambda file: file.__delitem__("var/_index"), "the names of var cannot be read"),
+        (lambda file: file.__delitem__("X/indices"), "X lacks its indices"),
+        (lambda file: file.__delitem__("obs/age"), "no column 'age'"),
+        (cut_column, "obs:age has 395 values, but the file names 400 cells"),
+        (unknown_encoding, "obs:age cannot be read"),
+    ],
+)
+def test_damage_is_named_and_said_what_to_do_about(
+    small_h5ad: Path, damage: Callable[[h5py.File], None], what: str
+) -> None:
+    with h5py.File(small_h5ad, "r+") as file:
+        damage(file)
+    errors = [one.message for one in inspect(H5adTask(path=small_h5ad, auxiliary="obs:age")) if one.level == "error"]
+    assert any(what in error for error in errors), errors
+
+
+def test_bytes_that_were_overwritten_anywhere_are_an_error_or_harmless(small_h5ad: Path) -> None:
+    intact = small_h5ad.read_bytes()
+    said = []
+    for start in range(600, len(intact), len(intact) // 40):
+        small_h5ad.write_bytes(intact[:start] + bytes(range(256)) + intact[start + 256 :])
+        said += inspect(H5adTask(path=small_h5ad, auxiliary="obs:age"))
+    errors = {finding.message for finding in said if finding.level == "error"}
+    assert errors
+    assert all("\n" not in error and len(error) > 40 for error in errors)
 
 
 def test_a_truncated_file_is_recognised(small_h5ad: Path, tmp_path: Path) -> None:

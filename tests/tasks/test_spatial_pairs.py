@@ -1,5 +1,6 @@
 """Neighbours: the nearest cells of the same block, drawn once; blocks that the split keeps whole."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsl_assets.randomness import identity_keys
 from nsl_assets.tasks import PROBE, SpatialPairs, Task, TaskSettings, inspect, leakage
 from nsl_assets.tasks.neighbourhood import blocks, nearest_cells
 
@@ -68,6 +70,41 @@ def test_neighbours_and_blocks_follow_cells_through_any_order(seed: int, is_grid
     np.testing.assert_array_equal(cells[one][order], cells[order][other])
     first = blocks(places, sections, cells, 10)
     np.testing.assert_array_equal(first[order], blocks(places[order], sections[order], cells[order], 10))
+
+
+@pytest.mark.parametrize("is_crowded", [True, False])
+def test_neighbours_are_the_same_however_many_cells_share_a_place(is_crowded: bool):
+    rng = np.random.default_rng(3)
+    places, cells = rng.uniform(0, 9, (400, 2)), names(400)
+    places[:150] = places[0] if is_crowded else places[:150]
+    distances = np.sqrt(((places[:, None] - places[None]) ** 2).sum(axis=2))
+    np.fill_diagonal(distances, np.inf)
+    keys = np.broadcast_to(identity_keys(cells), distances.shape)
+    np.testing.assert_array_equal(
+        nearest_cells(places, np.zeros(400), cells, 5), np.lexsort((keys, distances), axis=1)[:, :5]
+    )
+
+
+def test_thousands_of_cells_at_one_place_are_searched_in_little_memory():
+    places = np.zeros((6_000, 2))
+    tracemalloc.start()
+    nearest = nearest_cells(places, np.zeros(6_000), names(6_000), 5)
+    peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert (nearest >= 0).all()
+    assert peak_mib < 60, "the table of all distances would be 275 MiB"
+
+
+@pytest.mark.parametrize("section", [None, "obs:section"])
+def test_cells_whose_place_is_a_mark_are_named(spatial_h5ad: Make, section: str | None):
+    path = spatial_h5ad(n_sections=2)
+    adata = anndata.read_h5ad(path)
+    adata.obsm["spatial"][100:400] = 0
+    adata.write_h5ad(path)
+    (error,) = found(task_of(path, section=section), "error")
+    of_section = 150 if section else 300
+    assert f"puts {of_section} of 1,200 cells at one place, (0, 0), the first cell100" in error
+    assert ("--section" in error) == (section is None)
 
 
 def test_blocks_are_compact_and_nearly_equal():
@@ -181,7 +218,9 @@ def test_four_columns_are_no_coordinates(spatial_h5ad: Make):
 def test_narrow_blocks_are_pointed_out(spatial_h5ad: Make):
     path = spatial_h5ad()
     assert found(task_of(path, n_blocks=12), "error") == []
-    assert any("fewer n_blocks" in warning for warning in found(task_of(path, n_blocks=128), "warning"))
+    assert any(
+        "fewer blocks (--blocks, now 128)" in warning for warning in found(task_of(path, n_blocks=128), "warning")
+    )
     warnings = found(task_of(path, n_blocks=400), "warning")
     assert any("probe cells have fewer than 5 others in their block" in warning for warning in warnings)
 
