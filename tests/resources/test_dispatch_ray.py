@@ -314,10 +314,7 @@ STUDY = {
     "tasks": {"simulated": {"kind": "simulated_cells", "n_cells": 400, "n_genes": 40}},
     "models": {"random_projection": {"kind": "random_projection"}, "pca": {"kind": "pca"}},
     "noise": {"kind": "binomial_thinning", "levels": [1.0, 0.4]},
-    "probing": {
-        "estimators": ["infonce"],
-        "infonce": {"max_steps": 10, "max_steps_few_pairs": 10, "n_folds_few_pairs": 2},
-    },
+    "probing": {"headline": "gaussian_copula", "estimators": ["gaussian_copula"]},
 }
 NUMBERS = "select model, level, mi_bits, low_bits, floor_bits, measurement_hash from measurement order by model, level"
 
