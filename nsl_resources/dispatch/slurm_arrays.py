@@ -15,12 +15,11 @@ from nsl_resources.dispatch.jobs import WorkerJob
 from nsl_resources.dispatch.messages import MessageFile
 from nsl_resources.dispatch.node import RUNNER_MIB, NodeBudget
 from nsl_resources.dispatch.slurm_commands import Request, TaskId
+from nsl_resources.dispatch.slurm_first import NOT_SHARED_EXIT_CODE, FirstTask
 
 TASKS_AN_ARRAY: Final = 1_000
 """Slurm's own limit (MaxArraySize) is 1,001 unless a site raises it."""
-NOT_SHARED_EXIT_CODE: Final = 66
-"""Of a task that does not see the storage folder."""
-_PROBE_LIMIT_S: Final = 300
+_FIRST_LIMIT_S: Final = 300
 _SPARE_S: Final = 600
 """Time for start-up and for waiting on the node's ledger, which is not the worker's own."""
 
@@ -32,14 +31,6 @@ class Task:
     job: WorkerJob
     folder: Path
     messages: MessageFile
-
-
-@dataclass(frozen=True)
-class FirstTask:
-    """The task that looks for the storage folder, and the file that appears there if it sees it."""
-
-    id: TaskId
-    answer: Path
 
 
 class Submission:
@@ -76,13 +67,17 @@ class Submission:
             while part := list(islice(rest, TASKS_AN_ARRAY)):
                 yield part
 
-    def first_task(self) -> FirstTask:
-        """Submits the task that looks whether its node sees the storage folder."""
+    def first_task(self, jobs: Iterable[WorkerJob], storage: Path) -> FirstTask:
+        """Submits the task that looks whether its node sees the storage folder.
+
+        It asks for a GPU where all jobs do: there are partitions that take no others.
+        """
         folder, answer = self._new_folder(), self.exchange.folder / "seen"
         folder.mkdir()
         script = f"{_look_for(self.exchange.token)}touch {shlex.quote(str(answer))} || exit {NOT_SHARED_EXIT_CODE}\n"
-        request = Request(1, RUNNER_MIB, limit_s=_PROBE_LIMIT_S, is_requeued=True)
-        return FirstTask(TaskId(self._submit(folder, script, request, "0-0", self._options), 0), answer)
+        n_gpus = min(1, *(job.n_gpus for job in jobs))
+        request = Request(1, RUNNER_MIB, n_gpus, _FIRST_LIMIT_S, is_requeued=True)
+        return FirstTask(TaskId(self._submit(folder, script, request, "0-0", self._options), 0), answer, storage)
 
     def array(self, jobs: Sequence[WorkerJob], first: FirstTask | None) -> dict[TaskId, Task]:
         """Submits jobs of one group; Slurm lets them begin once `first` has ended well."""

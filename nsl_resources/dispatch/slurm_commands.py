@@ -13,6 +13,7 @@ from typing import Final
 from nsl_assets.errors import InputError, NslError
 
 COMMANDS: Final = ("sbatch", "squeue", "sacct", "scancel")
+_UNFINISHED_STATES: Final = frozenset({"", "PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "RESIZING"})
 _ANSWER_S: Final = 120.0
 _TASKS_A_QUESTION: Final = 200
 
@@ -53,6 +54,11 @@ class Account:
     returncode: int
     seconds: float
     node: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.state not in _UNFINISHED_STATES
 
 
 def require_commands() -> None:

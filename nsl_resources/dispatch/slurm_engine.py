@@ -9,19 +9,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from nsl_assets.errors import NslError
 from nsl_resources.dispatch import slurm_commands
 from nsl_resources.dispatch.cluster_run import End, Lost
 from nsl_resources.dispatch.exchange import read_result
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.messages import Log, Message
 from nsl_resources.dispatch.outcome import Ending, reason
-from nsl_resources.dispatch.slurm_arrays import NOT_SHARED_EXIT_CODE, FirstTask, Submission, Task
+from nsl_resources.dispatch.slurm_arrays import Submission, Task
 from nsl_resources.dispatch.slurm_commands import Account, SlurmError, TaskId
+from nsl_resources.dispatch.slurm_first import NOT_SHARED_EXIT_CODE, FirstTask
 from nsl_resources.dispatch.storage_probe import not_shared
 
 _LOST_STATES: Final = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
-_UNFINISHED_STATES: Final = frozenset({"", "PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "RESIZING"})
 _REASONS: Final = {
     "OUT_OF_MEMORY": "out of memory",
     "TIMEOUT": "timeout",
@@ -63,7 +62,6 @@ class SlurmEngine:
         self._submission, self._storage, self._pace, self._tell = submission, storage, pace, tell
         self._exchange = submission.exchange
         self._first: FirstTask | None = None
-        self._first_gone_since_s = 0.0
         self._has_begun = self._is_stopping = self._is_end_sure = False
         self._tasks: dict[TaskId, Task] = {}
         self._refused: list[WorkerResult] = []
@@ -74,11 +72,10 @@ class SlurmEngine:
     # ---- starting
 
     def open(self) -> None:
-        """Cancels what killed dispatchers left, and submits the task that all others wait for."""
+        """Cancels what killed dispatchers left."""
         for other in self._exchange.left_behind():
             slurm_commands.cancel(other.name)
             other.remove()
-        self._first = self._submission.first_task()
 
     def check(self, job: WorkerJob) -> None:
         """Nothing: `sbatch` itself refuses what no node can hold."""
@@ -89,7 +86,12 @@ class SlurmEngine:
         return sys.maxsize
 
     def submit(self, jobs: Sequence[WorkerJob]) -> None:
-        """Submits jobs. SlurmError where Slurm refuses the first ones; later ones end as "refused"."""
+        """Submits jobs, the first ones after the task that they wait for.
+
+        SlurmError where Slurm refuses the first ones; later ones end as "refused".
+        """
+        if not self._has_begun:
+            self._first = self._submission.first_task(jobs, self._storage)
         for group in self._submission.groups(jobs):
             try:
                 self._tasks |= self._submission.array(group, self._first)
@@ -153,34 +155,20 @@ class SlurmEngine:
     # ---- tasks that left the queue and did not say themselves how they ended
 
     def _look_after_first(self) -> None:
-        """Lets go of the first task once it has ended well. StorageError or SlurmError where it has not."""
+        """Lets go of the first task once it has ended well."""
         first = self._first
         if first is None or first.id in self._states:
             return
-        self._first_gone_since_s = self._first_gone_since_s or time.monotonic()
         account = self._accounts([first.id]).get(first.id)
-        if first.answer.exists() or (account is not None and account.state == "COMPLETED"):
+        if first.has_passed(account, self._pace.settle_s):
             self._first = None
-        elif account is not None and account.state not in _UNFINISHED_STATES:
-            raise self._error_of_first(account)
-        elif time.monotonic() - self._first_gone_since_s > self._pace.settle_s:
-            raise not_shared(self._storage, ["a node"])
-
-    def _error_of_first(self, account: Account) -> NslError:
-        if account.returncode == NOT_SHARED_EXIT_CODE:
-            return not_shared(self._storage, [account.node])
-        return SlurmError(
-            f"the first task of the run, which only looks for the storage folder, ended on {account.node} with"
-            f" {account.state} (exit code {account.returncode}): nothing was started. Correct slurm_options, or run it"
-            " again."
-        )
 
     def _look_for(self, gone: Sequence[TaskId]) -> Iterator[End]:
         """What the accounting says about them."""
         known = self._accounts(gone)
         for task_id in gone:
             account = known.get(task_id)
-            if account is not None and account.state not in _UNFINISHED_STATES | {"COMPLETED"}:
+            if account is not None and account.is_over and account.state != "COMPLETED":
                 yield self._end_of(task_id, account)
             elif time.monotonic() - self._gone_since_s[task_id] > self._pace.settle_s:
                 yield self._given_up(task_id)

@@ -164,10 +164,13 @@ def test_jobs_with_the_same_needs_share_an_array_that_asks_for_them(slurm: Stand
 
 
 def test_gpus_are_asked_for_and_a_node_without_them_refuses(slurm: StandIn) -> None:
-    (result,) = slurm.dispatcher().run([shell("a", "true", n_gpus=2, gpu_memory_mib=1_000)])
-    first, array = slurm.submissions()
-    assert "--gres=gpu:2" in array and "--gres=gpu:2" not in first
+    """The first task asks for one only where all jobs do."""
+    on_gpus = shell("a", "true", n_gpus=2, gpu_memory_mib=1_000)
+    (result,) = slurm.dispatcher().run([on_gpus])
     assert result.reason == "refused" and "GPU" in result.stderr_tail
+    assert len(list(slurm.dispatcher().run([on_gpus, shell("b", "true")]))) == 2
+    asked = [[option for option in line if option.startswith("--gres")] for line in slurm.submissions()]
+    assert asked == [["--gres=gpu:1"], ["--gres=gpu:2"], [], ["--gres=gpu:2"], []]
 
 
 @pytest.mark.slow
