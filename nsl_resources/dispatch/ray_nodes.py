@@ -53,7 +53,7 @@ class Cluster:
         self._ray: Any = ray
         self._gpu_memory_mib = gpu_memory_mib
         if ray.is_initialized():
-            _require_same(address, ray.get_runtime_context().gcs_address)
+            self._require_same(address)
         else:
             self._connect(address)
         self.nodes = [_node(entry) for entry in self._ray.nodes() if entry["Alive"]]
@@ -67,6 +67,20 @@ class Cluster:
                 f"cannot use the Ray cluster at ray_address = {address!r}: {error}. Start one (`ray start --head`), or"
                 f' write ray_address = "{LOCAL_ADDRESS}" for a cluster of this machine alone.'
             ) from error
+
+    def _require_same(self, address: str) -> None:
+        """InputError where this process is connected to another cluster: Ray allows one, and would stay with it.
+
+        By the port, as hosts have many names; the addresses "auto", "local" and those of Ray's client do not tell.
+        """
+        if ":" not in address or address.startswith("ray://"):
+            return
+        connected = str(self._ray.get_runtime_context().gcs_address)
+        if address.rpartition(":")[2] != connected.rpartition(":")[2]:
+            raise InputError(
+                f"cannot use the Ray cluster at ray_address = {address!r}: this process uses the one at {connected}"
+                " already. Start nsl again for the other one."
+            )
 
     @property
     def n_cores(self) -> int:
@@ -86,8 +100,7 @@ class Cluster:
         """StorageError where a node does not see the storage folder; InputError where one cannot import nsl."""
         with storage_probe(storage) as probe:
             asked = {self._on(node, probe): node for node in self.nodes}
-            seen = {node.name: self._answer(ref, node) for ref, node in asked.items()}
-        blind = [name for name, sees in seen.items() if not sees]
+            blind = [node.name for ref, node in asked.items() if not self._answer(ref, node)]
         if blind:
             raise not_shared(storage, blind)
 
@@ -139,17 +152,6 @@ class Cluster:
         """What Ray raises where a node, or the process that ran a job on it, went away."""
         errors = self._ray.exceptions
         return errors.NodeDiedError, errors.WorkerCrashedError, errors.LocalRayletDiedError, errors.ObjectLostError
-
-
-def _require_same(address: str, connected: str) -> None:
-    """InputError where this process is connected to another cluster: Ray allows one. By the port, as hosts have many
-    names; the addresses "auto", "local" and those of Ray's client do not tell."""
-    port = address.rpartition(":")[2]
-    if ":" in address and not address.startswith("ray://") and port != connected.rpartition(":")[2]:
-        raise InputError(
-            f"cannot use the Ray cluster at ray_address = {address!r}: this process uses the one at {connected}"
-            " already. Start nsl again for the other one."
-        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from nsl_assets.study import Machine, Study, parse_project
 from nsl_resources.admission import processes
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, LocalPool, Log, Message, NodeBudget, Ray, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch.ray_nodes import Cluster
 from nsl_resources.gpu import AdmissionError, HostBudget, HostProbe, Ledger
 from nsl_resources.results import Results
 
@@ -103,7 +104,7 @@ def command_of(process: psutil.Process) -> list[str]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A cluster whose nodes have one core and one simulated GPU each."""
     import ray
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster as TestCluster
 
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "nvml").mkdir()
@@ -112,7 +113,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder / "nvml"), prepend=os.pathsep)
         patch.setenv("NSL_LEDGER", str(folder / "ledger"))
-        started = Cluster(initialize_head=True, head_node_args={**SIZE, "include_dashboard": False})
+        started = TestCluster(initialize_head=True, head_node_args={**SIZE, "include_dashboard": False})
         try:
             yield Nodes(started, Ledger())
         finally:
@@ -220,6 +221,11 @@ def test_what_cannot_work_is_said_before_anything_starts(
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(InputError, match=f"{address}.* this process uses the one at {nodes.address} already"):
             Ray(shared, address).run([shell("a", f"touch {started}")])
+    with monkeypatch.context() as patch:  # the nodes of one name are told apart
+        answers = iter([False, True])
+        patch.setattr(Cluster, "_answer", lambda *_: next(answers))
+        with pytest.raises(StorageError, match="Put it on a filesystem that all nodes mount"):
+            ray.run([shell("a", f"touch {started}")])
     # The nodes run on this machine and see all of it: what they would read elsewhere is changed under their hands.
     monkeypatch.setattr("nsl_resources.dispatch.storage_probe.atomic_write_text", lambda path, _: path.touch())
     with pytest.raises(StorageError, match="Put it on a filesystem that all nodes mount"):
