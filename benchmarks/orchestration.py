@@ -98,10 +98,12 @@ class InstantDispatcher:
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`."""
         argv = (sys.executable, "-P", "-m", "instant_worker")
-        return self.dispatcher.run((replace(job, argv=argv) for job in jobs), on_result, on_message, should_stop)
+        instant = (replace(job, argv=argv) for job in jobs)
+        return self.dispatcher.run(instant, on_result, on_message, should_stop, repeat)
 
 
 def our_cost() -> "Ours":

@@ -24,7 +24,7 @@ from nsl_assets import noise
 from nsl_assets.chain import Damage, links
 from nsl_assets.errors import InputError
 from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
-from nsl_assets.jobs import JobMaker, failure_text, node_devices, run_repeating
+from nsl_assets.jobs import JobMaker, failed_device_mib, failure_text, node_devices, run_repeating
 from nsl_assets.probing import EstimatorName
 from nsl_assets.recording import Recorder
 from nsl_assets.study import GridCell, Machine, Study, definition_text
@@ -72,8 +72,16 @@ class Outcome:
     reason: str
     rows: tuple[MeasurementRow, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What training reported, see `nsl_assets.models.FitReport`."""
+    """What training reported, see `nsl_assets.models.FitReport`; of a failed worker what is known."""
     worker: WorkerResult | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a worker said about its failure: why, and the most of a GPU that it held."""
+
+    text: str
+    peak_device_memory_mib: float | None = None
 
 
 def prepare_data(study: Study, task: str, platform: Platform) -> Task:
@@ -242,13 +250,13 @@ class Measuring:
         on_step: Callable[[str], None] | None,
         recorder: Recorder,
     ) -> Iterator[Outcome]:
-        failures: dict[str, str] = {}
+        failures: dict[str, Failed] = {}
         damage = Damage(self.platform.artifacts)
 
         def receive(label: str, message: Message) -> None:
             failure = failure_text(message, jobs[label])
             if failure is not None:
-                failures[label] = failure
+                failures[label] = Failed(failure, failed_device_mib(message))
             elif isinstance(message, Report) and on_step is not None:
                 on_step(f"{label}: {message.payload['step']}")
 
@@ -308,7 +316,7 @@ class Measuring:
         return {}
 
     def _outcome(
-        self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: str | None, damage: Damage
+        self, cell: GridCell, hashes: CellHashes, result: WorkerResult, failure: Failed | None, damage: Damage
     ) -> Outcome:
         if result.is_success and is_measured(hashes, self.platform.artifacts):
             damaged = damage.text(hashes)
@@ -316,8 +324,10 @@ class Measuring:
                 _LOG.warning("%s was computed again: %s", cell.label, damaged)
             return self._measured(cell, hashes, "succeeded", damaged and f"computed again: {damaged}", result)
         damage.read_all(hashes)
-        reasons = [failure or f"{result.reason}: {result.stderr_tail}", damage.text(hashes)]
-        return Outcome(cell, hashes, "failed", "\n".join(filter(None, reasons)), worker=result)
+        told = failure or Failed(f"{result.reason}: {result.stderr_tail}")
+        reasons = [told.text, damage.text(hashes)]
+        fit = {"peak_device_memory_mib": told.peak_device_memory_mib}
+        return Outcome(cell, hashes, "failed", "\n".join(filter(None, reasons)), fit=fit, worker=result)
 
     def _measured(
         self,

@@ -159,6 +159,11 @@ def failure_text(message: Message, job: WorkerJob) -> str | None:
     return None if failure is None else str(failure)
 
 
+def failed_device_mib(message: Message) -> float | None:
+    """The most of a GPU that a failed worker held, as torch's allocator counts, where this message of it says so."""
+    return message.payload.get("peak_device_memory_mib") if isinstance(message, Report) else None
+
+
 def _out_of_memory_text(job: WorkerJob, error: str) -> str:
     """What a worker that ran out of memory is reported with."""
     reserved = f"{job.memory_mib:,} MiB of memory" + f", {job.gpu_memory_mib:,} MiB of a GPU" * (job.n_gpus > 0)
@@ -178,33 +183,58 @@ def run_repeating(
 ) -> Generator[tuple[WorkerResult, WorkerJob | None], None, None]:
     """Yield every result, with the job that is run again because of it: None where the result is final.
 
-    Who runs out of memory is run again, once the others have ended.
-
-    Each time with 1.5 × its peak, at most `n_repeats` times and never beyond the largest budget of the devices. In
-    `jobs` (by label) the repeated job replaces the first.
+    Who runs out of memory joins those that wait again at once, each time with 1.5 × its peak, at most `n_repeats` times
+    and never beyond the largest budget of the devices. In `jobs` (by label) the repeated job replaces the first.
     """
-    waiting = list(jobs.values())
-    for n_left in range(n_repeats, -1, -1):
-        errors: dict[str, str] = {}
+    repeats = _Repeats(jobs, devices, n_repeats)
 
-        def listen(label: str, message: Message, errors: dict[str, str] = errors) -> None:
-            if isinstance(message, Report) and "out_of_memory" in message.payload:
-                errors[label] = str(message.payload["out_of_memory"])
-            on_message(label, message)
+    def listen(label: str, message: Message) -> None:
+        repeats.hear(label, message)
+        on_message(label, message)
 
-        again = []
-        with closing(dispatcher.run(waiting, on_message=listen)) as results:
-            for result in results:
-                larger = _larger(jobs[result.label], result, errors.get(result.label, ""), devices)
-                if larger is None or not n_left:
-                    yield result, None
-                else:
-                    jobs[result.label] = larger
-                    again.append(larger)
-                    yield result, larger
-        if not again:
-            return
-        waiting = again
+    with closing(dispatcher.run(list(jobs.values()), on_message=listen, repeat=repeats.job_after)) as results:
+        for result in results:
+            yield result, repeats.last
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """What a worker said when memory ran out: the error, and the most of a GPU that torch had reserved for it."""
+
+    error: str = ""
+    peak_device_mib: float | None = None
+
+    @property
+    def used_of_gpu_mib(self) -> float:
+        """What it held of the GPU, as the error says or else by torch's count; 0 where nothing is known."""
+        found = _IN_USE.search(self.error)
+        if found is not None:
+            return float(found[1]) * (1024 if found[2] == "GiB" else 1)
+        return self.peak_device_mib + CUDA_CONTEXT_MIB if self.peak_device_mib else 0.0
+
+
+class _Repeats:
+    """Who is run again with more memory. `last` is what the last result was answered with."""
+
+    def __init__(self, jobs: dict[str, WorkerJob], devices: Sequence[Device], n_repeats: int) -> None:
+        self._jobs, self._devices = jobs, devices
+        self._n_left = dict.fromkeys(jobs, n_repeats)
+        self._lacked: dict[str, _Lack] = {}
+        self.last: WorkerJob | None = None
+
+    def hear(self, label: str, message: Message) -> None:
+        """Keeps what a worker says about the memory that it lacked."""
+        if isinstance(message, Report) and "out_of_memory" in message.payload:
+            self._lacked[label] = _Lack(str(message.payload["out_of_memory"]), failed_device_mib(message))
+
+    def job_after(self, result: WorkerResult) -> WorkerJob | None:
+        """The job to be run because of a result; see `Dispatcher.run`."""
+        label, lack = result.label, self._lacked.pop(result.label, _Lack())
+        self.last = _larger(self._jobs[label], result, lack, self._devices) if self._n_left[label] else None
+        if self.last is not None:
+            self._n_left[label] -= 1
+            self._jobs[label] = self.last
+        return self.last
 
 
 def node_devices(machine: Machine) -> Sequence[Device]:
@@ -215,17 +245,11 @@ def node_devices(machine: Machine) -> Sequence[Device]:
     return node_probe(machine.memory_mib, machine.cores, machine.device == "auto").devices()
 
 
-def _larger(job: WorkerJob, result: WorkerResult, error: str, devices: Sequence[Device]) -> WorkerJob | None:
+def _larger(job: WorkerJob, result: WorkerResult, lack: _Lack, devices: Sequence[Device]) -> WorkerJob | None:
     """The job with more memory of what ran out; None where it did not run out, or there is no more."""
     if result.reason != "out of memory":
         return None
-    is_gpu = job.n_gpus > 0 and "cuda" in error.lower()
-    kind, peak_mib = (GPU, _used_of_gpu_mib(error)) if is_gpu else (HOST, result.peak_memory_mib)
+    is_gpu = job.n_gpus > 0 and "cuda" in lack.error.lower()
+    kind, peak_mib = (GPU, lack.used_of_gpu_mib) if is_gpu else (HOST, result.peak_memory_mib)
     need = after_out_of_memory(job.need, kind, peak_mib, devices)
     return None if need is None else replace(job, memory_mib=need.memory_mib, gpu_memory_mib=need.gpu_memory_mib)
-
-
-def _used_of_gpu_mib(error: str) -> float:
-    """What torch says that the process held when it ran out; 0 where it does not say."""
-    found = _IN_USE.search(error)
-    return 0.0 if found is None else float(found[1]) * (1024 if found[2] == "GiB" else 1)

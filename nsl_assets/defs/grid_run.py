@@ -44,7 +44,7 @@ class GridRun:
         """Measure all cells; record a partition the moment that its last seed succeeded; fail with the list.
 
         Nothing starts where the machine has too little memory or disk. What is missing of the noise levels is thinned
-        first. Cells whose worker was killed or ran out of memory are tried again when all others are done.
+        first. Cells whose worker was killed are tried again when all others are done; for want of memory, at once.
         """
         cells = [cell for partition in self.context.partition_keys for cell in self._cells(partition)]
         with plain_failures():

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from dagster_pipes import open_dagster_pipes
 
 from nsl_assets.errors import NslError
-from nsl_assets.memory import is_out_of_memory
+from nsl_assets.memory import is_out_of_memory, peak_device_mib
 from nsl_assets.worker.order import WorkerOrder
 from nsl_assets.worker.work import CellWork
 from nsl_resources.artifacts import Artifacts
@@ -26,12 +26,13 @@ def main() -> int:
             with Artifacts(order.storage).scratch() as scratch:
                 CellWork(order, scratch, say).run()
         except NslError as error:
-            pipes.report_custom_message({"failure": str(error)})
+            pipes.report_custom_message({"failure": str(error), "peak_device_memory_mib": peak_device_mib()})
             return 1
         except (MemoryError, OSError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            pipes.report_custom_message({"out_of_memory": str(error) or type(error).__name__})
+            text = str(error) or type(error).__name__
+            pipes.report_custom_message({"out_of_memory": text, "peak_device_memory_mib": peak_device_mib()})
             return OUT_OF_MEMORY_EXIT_CODE
     return 0
 

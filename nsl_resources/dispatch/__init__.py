@@ -14,7 +14,8 @@ from nsl_resources.dispatch.local import LocalPool
 from nsl_resources.dispatch.messages import Failure, Log, Message, Report
 from nsl_resources.dispatch.node import NodeBudget
 from nsl_resources.dispatch.ray_cluster import Ray
-from nsl_resources.dispatch.slurm import Pace, Slurm
+from nsl_resources.dispatch.slurm import Slurm
+from nsl_resources.dispatch.slurm_engine import Pace
 
 __all__ = [
     "DISPATCHERS",

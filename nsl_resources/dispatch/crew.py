@@ -11,7 +11,8 @@ from typing import Final
 
 from nsl_resources.admission.host import TreeMemory
 from nsl_resources.admission.line import BELL_S, HeldLease, WaitingLine, backoff
-from nsl_resources.admission.needs import Need
+from nsl_resources.admission.needs import AdmissionError, Need
+from nsl_resources.dispatch.callbacks import Callbacks
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.messages import Log, Message
 from nsl_resources.dispatch.process import WorkerProcess, in_fresh_process
@@ -19,29 +20,6 @@ from nsl_resources.dispatch.templates import Template, Templates
 
 _TICK_S: Final = 0.1
 _REPORT_EVERY_S: Final = 30.0
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """What the caller wants to be told and asked; see `Dispatcher.run`."""
-
-    on_result: Callable[[WorkerResult], None] | None = None
-    on_message: Callable[[str, Message], None] | None = None
-    should_stop: Callable[[], bool] | None = None
-
-    def tell_result(self, result: WorkerResult) -> None:
-        """Calls `on_result`."""
-        if self.on_result is not None:
-            self.on_result(result)
-
-    def tell_message(self, label: str, message: Message) -> None:
-        """Calls `on_message`."""
-        if self.on_message is not None:
-            self.on_message(label, message)
-
-    def is_stop_wanted(self) -> bool:
-        """Calls `should_stop`."""
-        return self.should_stop is not None and self.should_stop()
 
 
 @dataclass(frozen=True)
@@ -63,19 +41,36 @@ class Crew:
     """The jobs of one call of `run`.
 
     Those that wait for a lease, by need; those that wait for their template; those that run; results to hand out.
+
+    Args:
+        jobs: that can all be admitted.
+        check: raises AdmissionError for a job that cannot.
+        line: where it waits for leases.
+        callbacks: of the caller.
+        max_workers: that run at a time.
+        grace_s: see `LocalPool`.
     """
 
     def __init__(
-        self, jobs: Iterable[WorkerJob], line: WaitingLine, max_workers: int, grace_s: float, callbacks: Callbacks
+        self,
+        jobs: Iterable[WorkerJob],
+        check: Callable[[WorkerJob], None],
+        line: WaitingLine,
+        callbacks: Callbacks,
+        *,
+        max_workers: int,
+        grace_s: float,
     ) -> None:
-        self._line, self._max_workers, self._grace_s, self._callbacks = line, max_workers, grace_s, callbacks
+        self._check, self._line, self._callbacks = check, line, callbacks
+        self._max_workers, self._grace_s = max_workers, grace_s
         self._waiting: dict[Need, dict[str, WorkerJob]] = {}
         for job in jobs:
-            self._waiting.setdefault(job.need, {})[job.label] = job
+            self._enqueue(job)
         self._asked: dict[str, WorkerJob] = {}
         self._held: list[Held] = []
         self._running: dict[WorkerProcess, HeldLease] = {}
         self._ready: deque[WorkerResult] = deque()
+        self._is_stopping = False
         self._templates = Templates()
         self._memory = TreeMemory()
         self._selector = selectors.DefaultSelector()
@@ -98,8 +93,25 @@ class Crew:
 
     def _hand_out(self) -> WorkerResult:
         result = self._ready.popleft()
+        if not self._is_stopping:
+            self._repeat(result)
         self._callbacks.tell_result(result)
         return result
+
+    def _repeat(self, result: WorkerResult) -> None:
+        job = self._callbacks.job_after(result)
+        if job is None:
+            return
+        try:
+            self._check(job)
+        except AdmissionError as error:
+            self._ready.append(never_started(job.label, "refused", str(error)))
+        else:
+            self._enqueue(job)
+            self._next_poll_s = 0.0
+
+    def _enqueue(self, job: WorkerJob) -> None:
+        self._waiting.setdefault(job.need, {})[job.label] = job
 
     # ---- starting
 
@@ -231,6 +243,7 @@ class Crew:
 
     def _cancel(self) -> None:
         """Stops what runs; what waits is cancelled without having started."""
+        self._is_stopping = True
         for worker in self._running:
             worker.stop("cancelled")
         self._cancel_held()
@@ -247,6 +260,7 @@ class Crew:
 
     def _close(self) -> None:
         """Nothing outlives the run: after an interruption of this very clean-up, without grace."""
+        self._is_stopping = True
         try:
             for worker in self._running:
                 worker.stop("cancelled")

@@ -126,12 +126,16 @@ class Dispatcher(Protocol):
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
     ) -> Generator[WorkerResult, None, None]:
-        """Yields one result a job, in the order in which they end.
+        """Yields one result each time that a job has ended, in the order in which they end.
 
         Callbacks run in the caller's thread. `on_message` gets the job's label and what the worker said.
         `on_result` is called before the result is yielded, and for what is cancelled because the caller stopped
         iterating. Once `should_stop` returns True, what runs is stopped and what waits is cancelled.
+        `repeat` is asked before `on_result`, unless the run is being stopped: the job that it answers with (of the
+        same label, such as one with more memory) joins those that wait, at once. It is "refused" where it can never
+        be admitted.
         However the iteration ends, no worker outlives it: close the iterator (`contextlib.closing`) where an
         exception may keep it alive.
         """

@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator, Iterable
 
 from nsl_assets.errors import InputError
 from nsl_resources.admission.ledger import Ledger
-from nsl_resources.dispatch.crew import Callbacks, Crew
+from nsl_resources.dispatch.callbacks import Callbacks
+from nsl_resources.dispatch.crew import Crew
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, require_unique_labels
 from nsl_resources.dispatch.messages import Message
 from nsl_resources.dispatch.scratch import remove_scratch_of_the_dead
@@ -35,6 +36,7 @@ class LocalPool:
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`. The jobs are read and checked before the first one starts.
 
@@ -43,13 +45,14 @@ class LocalPool:
             InputError: two jobs have the same label.
         """
         todo = list(jobs)
-        self._check(todo)
+        require_unique_labels(todo)
+        for job in todo:
+            self._check(job)
         remove_scratch_of_the_dead()
         cores = sum(device.cores for device in self._ledger.probe.devices())
-        callbacks = Callbacks(on_result, on_message, should_stop)
-        return Crew(todo, self._ledger.line(), self._max_workers or cores, self._grace_s, callbacks).results()
+        callbacks = Callbacks(on_result, on_message, should_stop, repeat)
+        line, max_workers = self._ledger.line(), self._max_workers or cores
+        return Crew(todo, self._check, line, callbacks, max_workers=max_workers, grace_s=self._grace_s).results()
 
-    def _check(self, jobs: list[WorkerJob]) -> None:
-        require_unique_labels(jobs)
-        for job in jobs:
-            self._ledger.check(job.need, job.label)
+    def _check(self, job: WorkerJob) -> None:
+        self._ledger.check(job.need, job.label)

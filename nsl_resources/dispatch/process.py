@@ -102,6 +102,14 @@ class WorkerProcess:
     ) -> None:
         self.job = job
         self._folder = make_scratch()
+        try:
+            self._start(grace_s, environment, launch)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)  # its supervisor may be about it too
+            raise
+
+    def _start(self, grace_s: float, environment: Mapping[str, str], launch: Callable[[Start], Supervisor]) -> None:
+        job = self.job
         self._log_path = job.log_path or self._folder / "output.log"
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0

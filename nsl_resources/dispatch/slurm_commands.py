@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from nsl_assets.errors import InputError, NslError
-from nsl_resources.dispatch.jobs import WorkerJob
 
 COMMANDS: Final = ("sbatch", "squeue", "sacct", "scancel")
+_UNFINISHED_STATES: Final = frozenset({"", "PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "RESIZING"})
 _ANSWER_S: Final = 120.0
-_SPARE_S: Final = 600
-"""Time for start-up and for waiting on the node's ledger, which is not the worker's own."""
 _TASKS_A_QUESTION: Final = 200
 
 
@@ -57,6 +55,11 @@ class Account:
     seconds: float
     node: str
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.state not in _UNFINISHED_STATES
+
 
 def require_commands() -> None:
     """InputError where Slurm's commands are not installed."""
@@ -68,22 +71,44 @@ def require_commands() -> None:
         )
 
 
-def submit(script: Path, job: WorkerJob, memory_mib: int, *, name: str, indices: str, options: Sequence[str]) -> str:
-    """Submits an array of tasks that all need what `job` needs; its id.
+@dataclass(frozen=True)
+class Request:
+    """What each task of an array asks of its node.
+
+    Attributes:
+        cores: for it alone.
+        memory_mib: for it alone.
+        n_gpus: for it alone.
+        limit_s: after which Slurm ends it; None: what the partition has.
+        is_requeued: whether Slurm itself starts it again where its node is lost.
+    """
+
+    cores: int
+    memory_mib: int
+    n_gpus: int = 0
+    limit_s: int | None = None
+    is_requeued: bool = False
+
+    def options(self) -> list[str]:
+        """As `sbatch` takes it."""
+        gpus = [f"--gres=gpu:{self.n_gpus}"] if self.n_gpus else []
+        time_limit = [] if self.limit_s is None else [f"--time={-(-self.limit_s // 60)}"]
+        return [f"--cpus-per-task={self.cores}", f"--mem={self.memory_mib}M", *gpus, *time_limit]
+
+
+def submit(script: Path, request: Request, *, name: str, indices: str, options: Sequence[str]) -> str:
+    """Submits an array of tasks with the same request; its id.
 
     Args:
         script: what each task runs.
-        job: one of the jobs.
-        memory_mib: of the node for each.
+        request: of each task.
         name: of the array in the queue.
         indices: of the tasks, such as `0-9%4`: ten, of which four run at a time.
-        options: of the user, after ours.
+        options: further ones, which win.
     """
-    time_limit = [] if job.timeout_s is None else [f"--time={-(-(int(job.timeout_s) + _SPARE_S) // 60)}"]
-    gpus = [f"--gres=gpu:{job.n_gpus}"] if job.n_gpus else []
-    resources = [f"--cpus-per-task={job.cores}", f"--mem={memory_mib}M", *gpus, *time_limit]
-    fixed = ["--parsable", f"--job-name={name}", "--nodes=1", "--ntasks=1", "--no-requeue", "--output=/dev/null"]
-    answer = _ask("sbatch", *fixed, f"--array={indices}", *resources, *options, str(script))
+    requeue = "--requeue" if request.is_requeued else "--no-requeue"
+    fixed = ["--parsable", f"--job-name={name}", "--nodes=1", "--ntasks=1", requeue, "--output=/dev/null"]
+    answer = _ask("sbatch", *fixed, f"--array={indices}", *request.options(), *options, str(script))
     return answer.strip().partition(";")[0]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 FOLDER = Path(os.environ["STAND_IN_SLURM"])
 PATIENCE_S = 3.0
+NODE_MIB = 64_000
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL")
 
 
@@ -44,12 +45,16 @@ def sbatch(arguments):
         log.write(json.dumps(arguments) + "\n")
     if "--partition=none" in arguments:
         sys.exit("sbatch: error: invalid partition specified: none")
+    if int(option(arguments, "mem").removesuffix("M")) > NODE_MIB:
+        sys.exit("sbatch: error: Batch job submission failed: Requested node configuration is not available")
     assert not any(name.startswith("SLURM_ARRAY") for name in os.environ)
     job = str(1 + max([0, *(int(task.partition("_")[0]) for task in tasks())]))
     last = int(option(arguments, "array").partition("%")[0].partition("-")[2])
     for index in range(last + 1):
         task = f"{job}_{index}"
-        write(task, name=option(arguments, "job-name"), state="PENDING", code=0, number=0, seconds=0)
+        after = option(arguments, "dependency")
+        known = {"name": option(arguments, "job-name"), "after": after and after.removeprefix("afterok:")}
+        write(task, state="PENDING", code=0, number=0, seconds=0, **known)
         command = [sys.executable, "-I", "-S", __file__, "babysit", task, arguments[-1]]
         subprocess.Popen(command, start_new_session=True, stdin=-3, stdout=-3, stderr=-3)
     print(job)
@@ -59,11 +64,13 @@ def babysit(arguments):
     task, script = arguments
     job, _, index = task.partition("_")
     env = {**os.environ, "SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": index, "SLURM_JOB_ID": job}
+    wait_for(task)
     start = time.monotonic()
     if read(task)["state"] == "PENDING":
         text = Path(script).read_text()
-        if (FOLDER / "unseen").exists():  # the node sees another folder there
-            text = text.replace((FOLDER / "unseen").read_text(), "/nowhere")
+        blind = FOLDER / f"blind-{task}"
+        if blind.exists():  # the node sees another folder there
+            text = text.replace(blind.read_text(), "/nowhere")
         process = subprocess.Popen(["/bin/sh", "-c", text], env=env, start_new_session=True)
         write(task, state="RUNNING", pid=process.pid)
         code = process.wait()
@@ -72,6 +79,13 @@ def babysit(arguments):
     killed = read(task).get("end")
     state = killed or ("COMPLETED" if code == 0 else "FAILED")
     write(task, state=state, code=max(0, code), number=max(0, -code), seconds=time.monotonic() - start)
+
+
+def wait_for(task):
+    """Until the array that a task depends on has ended well, or the task was cancelled."""
+    after = read(task)["after"]
+    while read(task)["state"] == "PENDING" and after and read(f"{after}_0")["state"] != "COMPLETED":
+        time.sleep(0.02)
 
 
 def squeue(arguments):

@@ -74,6 +74,46 @@ def test_results_come_as_the_jobs_end(pool: LocalPool) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def test_a_job_is_repeated_as_its_result_asks(pool: LocalPool, tmp_path: Path) -> None:
+    """At once, in place of the first; what can never be admitted is refused, and a label stays what it is."""
+    larger = {200: 300, 300: 5_000}
+    memory_mib = {"a": 200, "b": 100}
+    line = f"echo x >> {tmp_path}/starts; exit 42"
+
+    def repeat(result: WorkerResult) -> WorkerJob | None:
+        if result.reason != "out of memory" or memory_mib[result.label] not in larger:
+            return None
+        memory_mib[result.label] = larger[memory_mib[result.label]]
+        return shell(result.label, line, memory_mib[result.label])
+
+    results = list(pool.run([shell("a", line, 200), shell("b", "exit 42")], repeat=repeat))
+    of_a = [result for result in results if result.label == "a"]
+    assert [result.reason for result in of_a] == ["out of memory", "out of memory", "refused"]
+    assert "a needs 5,000 MiB" in of_a[-1].stderr_tail
+    assert len(results) == 4
+    assert (tmp_path / "starts").read_text().split() == ["x", "x"]
+    with pytest.raises(InputError, match="'a' is to be repeated by a job labelled 'b'"):
+        list(pool.run([shell("a", "true")], repeat=lambda _: shell("b", "true")))
+
+
+def test_nothing_is_repeated_once_a_run_is_stopped(pool: LocalPool) -> None:
+    """Neither by `should_stop` nor where the caller stops iterating."""
+    asked: list[str] = []
+
+    def repeat(result: WorkerResult) -> WorkerJob:
+        asked.append(result.label)
+        return shell(result.label, "true")
+
+    (result,) = pool.run([shell("a", "sleep 60")], should_stop=lambda: True, repeat=repeat)
+    assert (result.reason, asked) == ("cancelled", [])
+    seen: list[WorkerResult] = []
+    results = pool.run([shell("fast", "true"), shell("long", "sleep 60")], seen.append, repeat=repeat)
+    assert next(results).label == "fast"
+    results.close()
+    assert asked == ["fast"]
+    assert {result.label: result.reason for result in seen if result.reason != "succeeded"}["long"] == "cancelled"
+
+
 ENVIRONMENT = """
 import os, sys
 variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "COLOUR")

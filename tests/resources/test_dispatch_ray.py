@@ -1,4 +1,7 @@
-"""Workers on a real Ray cluster of two nodes on this machine: results, needs, a node that dies, no orphans."""
+"""Workers on a real Ray cluster of two nodes on this machine: results, needs, a node that dies, no orphans.
+
+One cluster serves all tests: starting one takes 10-20 s. A node that a test has killed is replaced for the next.
+"""
 
 import os
 import signal
@@ -7,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +25,7 @@ from nsl_assets.study import Machine, Study, parse_project
 from nsl_resources.admission import processes
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, LocalPool, Log, Message, NodeBudget, Ray, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch.ray_nodes import Cluster
 from nsl_resources.gpu import AdmissionError, HostBudget, HostProbe, Ledger
 from nsl_resources.results import Results
 
@@ -52,25 +56,41 @@ def nvmlDeviceGetMemoryInfo(index, version=None): return SimpleNamespace(free={G
 """A node's driver library that shows one GPU."""
 
 
+SIZE = {"num_cpus": 1, "num_gpus": 1, "memory": 4 << 30, "object_store_memory": 80 << 20}
+
+
 @dataclass
 class Nodes:
     """A running cluster: its address, the node that can be killed, and the ledger of this machine."""
 
     cluster: Any
-    second: Any
     ledger: Ledger
+    second: Any = None
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
+    def replace_second(self) -> None:
+        """Starts the second node where there is none."""
+        self.second = self.second or self.cluster.add_node(**SIZE)
+
+    def processes(self) -> list[psutil.Process]:
+        """What Ray runs on both nodes."""
+        return processes_of(self.cluster.head_node) + processes_of(self.second)
+
     def kill_second_at_work(self) -> bool:
         """Ends the second node's processes at once, as a power cut does, if a worker of the grid runs on it."""
-        node = psutil.Process(self.second.all_processes["raylet"][0].process.pid)
-        is_at_work = any("nsl_assets.worker" in command_of(process) for process in node.children(recursive=True))
+        is_at_work = any("nsl_assets.worker" in command_of(process) for process in processes_of(self.second))
         if is_at_work:
             self.cluster.remove_node(self.second, allow_graceful=False)
+            self.second = None
         return is_at_work
+
+
+def processes_of(node: Any) -> list[psutil.Process]:
+    """What Ray runs on a node."""
+    return psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -80,39 +100,32 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-@contextmanager
-def started_nodes(folder: Path) -> Iterator[Nodes]:
-    """Two nodes of one core and one simulated GPU each."""
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A cluster whose nodes have one core and one simulated GPU each."""
     import ray
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster as TestCluster
 
+    folder = tmp_path_factory.mktemp("nodes")
     (folder / "nvml").mkdir()
     (folder / "nvml" / "pynvml.py").write_text(NVML)
-    size = {"num_cpus": 1, "num_gpus": 1, "memory": 4 << 30, "object_store_memory": 80 << 20}
     ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder / "nvml"))
+        patch.setenv("PYTHONPATH", str(folder / "nvml"), prepend=os.pathsep)
         patch.setenv("NSL_LEDGER", str(folder / "ledger"))
-        cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+        started = TestCluster(initialize_head=True, head_node_args={**SIZE, "include_dashboard": False})
         try:
-            yield Nodes(cluster, cluster.add_node(**size), Ledger())
+            yield Nodes(started, Ledger())
         finally:
             ray.shutdown()
-            cluster.shutdown()
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """Nodes that stay as they are."""
-    with started_nodes(tmp_path_factory.mktemp("nodes")) as started:
-        yield started
+            started.shutdown()
 
 
 @pytest.fixture
-def mortal_nodes(tmp_path: Path) -> Iterator[Nodes]:
-    """Nodes of which one may be killed."""
-    with started_nodes(tmp_path) as started:
-        yield started
+def nodes(cluster: Nodes) -> Nodes:
+    """Two nodes that live."""
+    cluster.replace_second()
+    return cluster
 
 
 @pytest.fixture
@@ -204,6 +217,15 @@ def test_what_cannot_work_is_said_before_anything_starts(
             ray.run([shell("fits", f"touch {started}"), job])
     with pytest.raises(InputError, match="two jobs are labelled 'a'"):
         ray.run([shell("a", "true"), shell("a", "true")])
+    with socket.create_server(("127.0.0.1", 0)) as other:  # the address of another cluster
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"{address}.* this process uses the one at {nodes.address} already"):
+            Ray(shared, address).run([shell("a", f"touch {started}")])
+    with monkeypatch.context() as patch:  # the nodes of one name are told apart
+        answers = iter([False, True])
+        patch.setattr(Cluster, "_answer", lambda *_: next(answers))
+        with pytest.raises(StorageError, match="Put it on a filesystem that all nodes mount"):
+            ray.run([shell("a", f"touch {started}")])
     # The nodes run on this machine and see all of it: what they would read elsewhere is changed under their hands.
     monkeypatch.setattr("nsl_resources.dispatch.storage_probe.atomic_write_text", lambda path, _: path.touch())
     with pytest.raises(StorageError, match="Put it on a filesystem that all nodes mount"):
@@ -215,6 +237,34 @@ def test_a_job_that_the_ledger_of_its_node_can_never_admit_is_refused(nodes: Nod
     (result,) = Ray(shared, nodes.address, NodeBudget(memory_mib=50)).run([shell("a", "true")])
     assert (result.reason, result.returncode) == ("refused", None)
     assert "a needs 100 MiB" in result.stderr_tail
+
+
+def test_a_job_is_repeated_while_others_run_although_the_mailbox_dies(
+    nodes: Nodes, shared: Path, tmp_path: Path
+) -> None:
+    """The process that keeps messages is killed; what is repeated with more than any node has is refused."""
+    larger_mib = {100: 200, 200: 900_000}
+    memory_mib = {"a": 100, "other": 0}
+    again = tmp_path / "again"
+
+    def repeat(result: WorkerResult) -> WorkerJob | None:
+        mib = memory_mib[result.label] = larger_mib.get(memory_mib[result.label], 0)
+        return shell("a", f"touch {again}; exit 42", mib) if mib else None
+
+    def kill_mailbox(label: str, message: Message) -> None:
+        for process in nodes.processes():
+            if "".join(command_of(process)).startswith("ray::Mailbox"):
+                process.kill()
+
+    waits = f"while [ ! -e {again} ]; do sleep 0.02; done"
+    says = SAYS.replace('raise ValueError("no convergence")', "raise SystemExit(42)")
+    first = WorkerJob("a", (sys.executable, "-P", "-c", says), 100, payload={"step": "training"})
+    jobs = [first, shell("other", waits, timeout_s=120)]
+    results = list(Ray(shared, nodes.address).run(jobs, on_message=kill_mailbox, repeat=repeat))
+    of_a = [result for result in results if result.label == "a"]
+    assert [result.reason for result in of_a] == ["out of memory", "out of memory", "refused"]
+    assert "a needs 900,000 MiB" in of_a[-1].stderr_tail
+    assert [result.reason for result in results if result.label == "other"] == ["succeeded"]
 
 
 def test_a_caller_that_stops_iterating_stops_its_workers(nodes: Nodes, shared: Path, tmp_path: Path) -> None:
@@ -270,10 +320,7 @@ STUDY = {
     "tasks": {"simulated": {"kind": "simulated_cells", "n_cells": 400, "n_genes": 40}},
     "models": {"random_projection": {"kind": "random_projection"}, "pca": {"kind": "pca"}},
     "noise": {"kind": "binomial_thinning", "levels": [1.0, 0.4]},
-    "probing": {
-        "estimators": ["infonce"],
-        "infonce": {"max_steps": 10, "max_steps_few_pairs": 10, "n_folds_few_pairs": 2},
-    },
+    "probing": {"headline": "gaussian_copula", "estimators": ["gaussian_copula"]},
 }
 NUMBERS = "select model, level, mi_bits, low_bits, floor_bits, measurement_hash from measurement order by model, level"
 
@@ -293,6 +340,7 @@ class OnGpus:
         on_result: Callable[[WorkerResult], None] | None = None,
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         def hear(label: str, message: Message) -> None:
             self.warnings += [message.text] if isinstance(message, Log) else []
@@ -305,7 +353,7 @@ class OnGpus:
 
         gpu = {"n_gpus": 1, "gpu_memory_mib": GPU_MIB // 2}
         needing = [replace(job, **gpu) if i % 2 else job for i, job in enumerate(jobs)]
-        return self.inner.run(needing, on_result, hear, kill_once)
+        return self.inner.run(needing, on_result, hear, kill_once, repeat)
 
 
 def measured(study: Study, storage: Path, dispatcher: Dispatcher) -> list[dict[str, object]]:
@@ -322,17 +370,17 @@ def measured(study: Study, storage: Path, dispatcher: Dispatcher) -> list[dict[s
 
 
 def test_a_study_gives_the_same_numbers_as_the_local_pool_although_a_node_dies(
-    mortal_nodes: Nodes, shared: Path, tmp_path: Path
+    nodes: Nodes, shared: Path, tmp_path: Path
 ) -> None:
     study = parse_project({"studies": {"s": STUDY}}).study("s")
     # The same seconds may be busy with other tests: all memory and cores are taken as this test's own.
     ledger = Ledger(HostProbe(HostBudget(6_000, os.cpu_count() or 1)), tmp_path / "local.sqlite")
     expected = measured(study, tmp_path / "local", LocalPool(ledger))
-    on_gpus = OnGpus(Ray(shared, mortal_nodes.address, gpu_memory_mib=GPU_MIB), mortal_nodes.kill_second_at_work)
+    on_gpus = OnGpus(Ray(shared, nodes.address, gpu_memory_mib=GPU_MIB), nodes.kill_second_at_work)
     assert measured(study, shared, on_gpus) == expected
     assert len(expected) == 2 * 2
     assert on_gpus.is_killed
-    assert any("lost with its node" in text for text in on_gpus.warnings)
+    assert any("lost, started again" in text for text in on_gpus.warnings)
 
 
 @pytest.mark.parametrize(

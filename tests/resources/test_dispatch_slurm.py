@@ -26,6 +26,8 @@ from nsl_resources.dispatch import (
     Slurm,
     WorkerJob,
     WorkerResult,
+    slurm_arrays,
+    slurm_commands,
 )
 from nsl_resources.dispatch.slurm_commands import COMMANDS, SlurmError
 from nsl_resources.gpu import Ledger
@@ -152,17 +154,23 @@ def test_jobs_with_the_same_needs_share_an_array_that_asks_for_them(slurm: Stand
     results = slurm.dispatcher("--partition=cpu", max_workers=2).run(jobs)
     assert {result.label for result in results if result.is_success} == {"0", "1", "2", "wide", "free"}
     arrays = {tuple(line[line.index("--output=/dev/null") + 1 : -1]) for line in slurm.submissions()}
+    first = "--dependency=afterok:1"
     assert arrays == {
-        ("--array=0-2%2", "--cpus-per-task=1", "--mem=300M", "--time=70", "--partition=cpu"),
-        ("--array=0-0%2", "--cpus-per-task=2", "--mem=1200M", "--partition=cpu"),
-        ("--array=0-0%2", "--cpus-per-task=1", "--mem=300M", "--partition=cpu"),
+        ("--array=0-0", "--cpus-per-task=1", "--mem=200M", "--time=5", "--partition=cpu"),
+        ("--array=0-2%2", "--cpus-per-task=1", "--mem=300M", "--time=70", first, "--partition=cpu"),
+        ("--array=0-0%2", "--cpus-per-task=2", "--mem=1200M", first, "--partition=cpu"),
+        ("--array=0-0%2", "--cpus-per-task=1", "--mem=300M", first, "--partition=cpu"),
     }
 
 
 def test_gpus_are_asked_for_and_a_node_without_them_refuses(slurm: StandIn) -> None:
-    (result,) = slurm.dispatcher().run([shell("a", "true", n_gpus=2, gpu_memory_mib=1_000)])
-    assert "--gres=gpu:2" in slurm.submissions()[0]
+    """The first task asks for one only where all jobs do."""
+    on_gpus = shell("a", "true", n_gpus=2, gpu_memory_mib=1_000)
+    (result,) = slurm.dispatcher().run([on_gpus])
     assert result.reason == "refused" and "GPU" in result.stderr_tail
+    assert len(list(slurm.dispatcher().run([on_gpus, shell("b", "true")]))) == 2
+    asked = [[option for option in line if option.startswith("--gres")] for line in slurm.submissions()]
+    assert asked == [["--gres=gpu:1"], ["--gres=gpu:2"], [], ["--gres=gpu:2"], []]
 
 
 @pytest.mark.slow
@@ -201,6 +209,25 @@ def test_a_job_whose_node_is_lost_is_submitted_again(slurm: StandIn, tmp_path: P
     assert results["always"].reason == "lost" and "lost 3 times" in results["always"].stderr_tail
     assert [text for text in warnings if "NODE_FAIL of node1" in text] == warnings
     assert len(warnings) == 3
+
+
+def test_a_job_is_repeated_while_others_run_and_refused_where_slurm_has_no_such_node(
+    slurm: StandIn, tmp_path: Path
+) -> None:
+    memory_mib = {"a": iter([300, 1_000_000]), "other": iter(())}
+
+    def repeat(result: WorkerResult) -> WorkerJob | None:
+        mib = next(memory_mib[result.label], None)  # type: ignore[call-overload]
+        return None if mib is None else shell("a", f"touch {tmp_path}/again; exit 42", mib)
+
+    waits = f"while [ ! -e {tmp_path}/again ]; do sleep 0.02; done"
+    jobs = [shell("a", "exit 42", 200), shell("other", waits, timeout_s=60)]
+    results = list(slurm.dispatcher().run(jobs, repeat=repeat))
+    of_a = [result for result in results if result.label == "a"]
+    assert [result.reason for result in of_a] == ["out of memory", "out of memory", "refused"]
+    assert "Requested node configuration is not available" in of_a[-1].stderr_tail
+    assert [result.reason for result in results if result.label == "other"] == ["succeeded"]
+    assert [line for line in slurm.submissions() if "--mem=500M" in line]
 
 
 def test_a_site_without_accounting_loses_what_ends_without_a_result(slurm: StandIn) -> None:
@@ -243,6 +270,27 @@ def test_a_caller_that_stops_iterating_cancels_its_tasks(slurm: StandIn, tmp_pat
         "stubborn": "cancelled",
     }
     assert slurm.runs() == [] and Ledger().leases() == []
+
+
+def test_an_interrupted_stop_still_cancels_everything(
+    slurm: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C, while Slurm is asked what is left."""
+    pids = tmp_path / "pids"
+    waits = f"while [ ! -e {pids} ]; do sleep 0.02; done"
+    jobs = [shell("fast", waits), shell("long", f"echo $$ >> {pids}; sleep 60")]
+
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    results = slurm.dispatcher().run(jobs)
+    assert next(results).label == "fast"
+    monkeypatch.setattr(slurm_commands, "queued", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        results.close()
+    wait_until(lambda: running(pids) == [], "the end of the worker")
+    wait_until(lambda: sorted(slurm.states()) == ["CANCELLED", "COMPLETED", "COMPLETED"], "the end of its task")
+    assert slurm.runs() == []
 
 
 def test_stopping_cancels_everything(slurm: StandIn, tmp_path: Path) -> None:
@@ -290,7 +338,7 @@ def test_the_next_run_cancels_what_a_killed_dispatcher_left(
     assert len(running(pids)) == 2 and len(slurm.runs()) == 1
     assert [result.reason for result in slurm.dispatcher().run([shell("next", "true")])] == ["succeeded"]
     wait_until(lambda: running(pids) == [], "the end of the orphans")
-    wait_until(lambda: sorted(slurm.states()) == ["CANCELLED", "CANCELLED", "COMPLETED"], "the end of their tasks")
+    wait_until(lambda: sorted(slurm.states()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 3, "the end of their tasks")
     assert slurm.runs() == [] and Ledger().leases() == []
 
 
@@ -300,7 +348,7 @@ def test_tasks_of_a_killed_dispatcher_end_by_themselves(
 ) -> None:
     pids = killed_dispatcher(1.0)
     wait_until(lambda: running(pids) == [], "the end of the orphans")
-    wait_until(lambda: slurm.states() == ["FAILED", "FAILED"], "the end of their tasks")
+    wait_until(lambda: slurm.states() == ["COMPLETED", "FAILED", "FAILED"], "the end of their tasks")
     assert Ledger().leases() == []
 
 
@@ -313,11 +361,33 @@ def test_a_run_at_work_is_not_left_behind(slurm: StandIn, tmp_path: Path) -> Non
     assert [result.reason for result in first] == ["succeeded"]
 
 
-def test_nodes_that_do_not_see_the_storage_are_named_before_any_work(slurm: StandIn, tmp_path: Path) -> None:
-    (slurm.folder / "unseen").write_text(str(slurm.storage))
-    with pytest.raises(StorageError, match=r"is not what node1 sees.*all nodes mount"):
-        list(slurm.dispatcher().run([shell("a", f"touch {tmp_path}/started")]))
+@pytest.mark.parametrize(("has_accounting", "node"), [(True, "node1"), (False, "a node")])
+def test_nodes_that_do_not_see_the_storage_are_named_before_any_work(
+    slurm: StandIn, tmp_path: Path, has_accounting: bool, node: str
+) -> None:
+    """The first task that Slurm starts does not see it; the others would."""
+    (slurm.folder / "blind-1_0").write_text(str(slurm.storage))
+    if not has_accounting:
+        (slurm.folder / "sacct-is-down").touch()
+    jobs = [shell(str(i), f"touch {tmp_path}/started") for i in range(3)]
+    with pytest.raises(StorageError, match=rf"is not what {node} sees.*all nodes mount"):
+        list(slurm.dispatcher(pace=Pace(look_s=0.05, ask_s=0.2, settle_s=0.3)).run(jobs))
     assert not (tmp_path / "started").exists()
+    assert slurm.runs() == []
+    assert set(slurm.states()) == {"FAILED", "CANCELLED"}
+
+
+def test_a_node_that_does_not_see_the_storage_is_named_also_where_the_first_one_does(slurm: StandIn) -> None:
+    (slurm.folder / "blind-2_1").write_text(str(slurm.storage))
+    with pytest.raises(StorageError, match="is not what node1 sees"):
+        list(slurm.dispatcher().run([shell("a", "sleep 60"), shell("b", "true")]))
+    assert slurm.runs() == []
+
+
+def test_a_first_task_that_slurm_ends_ends_the_run(slurm: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm_arrays, "_look_for", lambda _: f"#!/bin/sh\n{ends_with('TIMEOUT')}\n")
+    with pytest.raises(SlurmError, match=r"the first task.*ended on node1 with TIMEOUT"):
+        list(slurm.dispatcher().run([shell("a", "true")]))
     assert slurm.runs() == []
 
 

@@ -1,6 +1,8 @@
 """Jobs of the grid on a machine with simulated GPUs: predicted by records, refused with numbers, repeated with more."""
 
 import sys
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from nsl_assets.errors import InputError
 from nsl_assets.jobs import PROBING_MIB, JobMaker, run_repeating
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Machine, parse_project
-from nsl_resources.dispatch import LocalPool, Report, WorkerJob, WorkerResult
+from nsl_resources.dispatch import LocalPool, Message, Report, WorkerJob, WorkerResult
 from nsl_resources.gpu import AdmissionError, Device, Ledger, Need
 
 CELL = GridCell(task="cells", model="model", n_cells=500, level=0.1, seed=1)
@@ -105,19 +107,29 @@ def test_a_pool_refuses_what_no_device_can_hold_before_anything_starts(
 class ByReservation:
     """Ends each job by its reservation: out of memory below what it takes, with the given error."""
 
-    def __init__(self, takes_mib: dict[str, int], error: str = "Unable to allocate") -> None:
-        self.takes_mib, self.error = takes_mib, error
-        self.rounds: list[list[WorkerJob]] = []
+    def __init__(
+        self, takes_mib: dict[str, int], error: str = "Unable to allocate", peak_device_mib: float | None = None
+    ) -> None:
+        self.takes_mib = takes_mib
+        self.said = Report({"out_of_memory": error, "peak_device_memory_mib": peak_device_mib})
+        self.started: list[WorkerJob] = []
 
-    def run(self, jobs, on_message=None):  # type: ignore[no-untyped-def]
-        self.rounds.append(list(jobs))
-        for job in self.rounds[-1]:
-            has_mib = job.gpu_memory_mib if job.n_gpus else job.memory_mib
-            if has_mib >= self.takes_mib[job.label]:
-                yield ended(job.label)
-            else:
-                on_message(job.label, Report({"out_of_memory": self.error}))
-                yield ended(job.label, "out of memory", peak_mib=has_mib)
+    def run(self, jobs, on_message=None, repeat=None):  # type: ignore[no-untyped-def]
+        waiting = deque(jobs)
+        while waiting:
+            job = waiting.popleft()
+            self.started.append(job)
+            result = self._end(job, on_message)
+            again = repeat(result)
+            waiting.extend([again] if again else [])
+            yield result
+
+    def _end(self, job: WorkerJob, on_message: Callable[[str, Message], None]) -> WorkerResult:
+        has_mib = job.gpu_memory_mib if job.n_gpus else job.memory_mib
+        if has_mib >= self.takes_mib[job.label]:
+            return ended(job.label)
+        on_message(job.label, self.said)
+        return ended(job.label, "out of memory", peak_mib=has_mib)
 
 
 DEVICES = (Device("host", "host", 1_200, 200, 1_000, 2), gpu(8_000))
@@ -125,18 +137,19 @@ DEVICES = (Device("host", "host", 1_200, 200, 1_000, 2), gpu(8_000))
 
 def test_who_ran_out_of_host_memory_is_run_again_with_1_5_times_its_peak() -> None:
     pool = ByReservation({"small": 100, "large": 500})
-    todo = {label: WorkerJob(label, ["true"], 300) for label in ("small", "large")}
+    todo = {label: WorkerJob(label, ["true"], 300) for label in ("large", "small")}
     results = list(run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5))
     assert [(result.label, result.reason, again and again.memory_mib) for result, again in results] == [
-        ("small", "succeeded", None),
         ("large", "out of memory", 450),
+        ("small", "succeeded", None),
         ("large", "out of memory", 675),
         ("large", "succeeded", None),
     ]
-    assert [[(job.label, job.memory_mib) for job in jobs] for jobs in pool.rounds] == [
-        [("small", 300), ("large", 300)],
-        [("large", 450)],
-        [("large", 675)],
+    assert [(job.label, job.memory_mib) for job in pool.started] == [
+        ("large", 300),
+        ("small", 300),
+        ("large", 450),
+        ("large", 675),
     ]
     assert todo["large"].memory_mib == 675
 
@@ -150,7 +163,15 @@ def test_who_ran_out_of_gpu_memory_gets_more_of_the_gpu_alone() -> None:
     todo = {"a": WorkerJob("a", ["true"], 300, n_gpus=1, gpu_memory_mib=1_000)}
     *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5)
     assert result.is_success
-    assert [(jobs[0].memory_mib, jobs[0].gpu_memory_mib) for jobs in pool.rounds] == [(300, 1_000), (300, 6_144)]
+    assert [(job.memory_mib, job.gpu_memory_mib) for job in pool.started] == [(300, 1_000), (300, 6_144)]
+
+
+def test_an_error_that_does_not_say_what_was_held_is_helped_by_the_count_of_the_worker() -> None:
+    pool = ByReservation({"a": 6_000}, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", peak_device_mib=3_400.0)
+    todo = {"a": WorkerJob("a", ["true"], 300, n_gpus=1, gpu_memory_mib=1_000)}
+    *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5)
+    assert result.is_success
+    assert [job.gpu_memory_mib for job in pool.started] == [1_000, 1.5 * (3_400 + jobs.CUDA_CONTEXT_MIB)]
 
 
 def test_who_has_had_all_there_is_fails() -> None:
@@ -158,7 +179,7 @@ def test_who_has_had_all_there_is_fails() -> None:
     todo = {"a": WorkerJob("a", ["true"], 900)}
     *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5)
     assert result.reason == "out of memory"
-    assert [jobs[0].memory_mib for jobs in pool.rounds] == [900, 1_000]
+    assert [job.memory_mib for job in pool.started] == [900, 1_000]
 
 
 def test_it_is_repeated_so_many_times_and_no_more() -> None:
@@ -166,19 +187,18 @@ def test_it_is_repeated_so_many_times_and_no_more() -> None:
     todo = {"a": WorkerJob("a", ["true"], 100)}
     *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 2)
     assert result.reason == "out of memory"
-    assert len(pool.rounds) == 3
+    assert len(pool.started) == 3
 
 
-def test_a_real_worker_is_repeated_until_it_has_enough(tmp_path: Path) -> None:
-    """It exits with the code of "out of memory" until it has been started three times."""
+def test_a_real_worker_is_repeated_while_others_run(tmp_path: Path) -> None:
+    """It exits with the code of "out of memory" until it has been started three times; the other waits for that."""
     starts = tmp_path / "starts"
-    code = (
-        f"import sys; file = open({str(starts)!r}, 'a+'); file.seek(0); n = len(file.read()); file.write('x');"
-        "sys.exit(42 if n < 2 else 0)"
-    )
-    todo = {"a": WorkerJob("a", [sys.executable, "-c", code], 100)}
+    line = f"echo x >> {starts}; [ $(wc -l < {starts}) -ge 3 ] || exit 42"
+    waits = f"until [ -e {starts} ] && [ $(wc -l < {starts}) -ge 3 ]; do sleep 0.02; done"
+    lines = {"a": line, "other": waits}
+    todo = {label: WorkerJob(label, ["/bin/sh", "-c", text], 100, timeout_s=60) for label, text in lines.items()}
     pool = LocalPool(Ledger(NodeOf(), tmp_path / "ledger.sqlite"))
-    *_, (result, _) = run_repeating(pool, todo, NodeOf().devices(), lambda _label, _message: None, 5)
-    assert result.is_success
-    assert starts.read_text() == "xxx"
+    results = [result for result, _ in run_repeating(pool, todo, NodeOf().devices(), lambda _label, _message: None, 5)]
+    assert [result.reason for result in results if result.label == "a"] == ["out of memory"] * 2 + ["succeeded"]
+    assert [result.reason for result in results if result.label == "other"] == ["succeeded"]
     assert todo["a"].memory_mib == 225

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nsl_assets.memory import is_out_of_memory
+from nsl_assets.memory import is_out_of_memory, peak_device_mib
 
 HUGE = 1 << 50
 
@@ -32,3 +32,11 @@ def test_errors_of_libraries_and_of_the_system_are_known(error):
 )
 def test_other_errors_are_not(error):
     assert not is_out_of_memory(error)
+
+
+def test_what_a_gpu_held_is_known_once_it_is_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert peak_device_mib() is None
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3 << 30)
+    assert peak_device_mib() == 3072.0

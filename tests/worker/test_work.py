@@ -18,7 +18,7 @@ from nsl_assets.randomness import integer_seed
 from nsl_assets.study import GridCell, Study, parse_project
 from nsl_assets.worker import CellWork, WorkerOrder
 from nsl_resources.artifacts import Artifacts
-from nsl_resources.dispatch import Dispatcher
+from nsl_resources.dispatch import Dispatcher, Report, WorkerResult
 from nsl_resources.results import Results
 
 CELL = GridCell(task="cells", model="pca", n_cells=150, level=0.5, seed=1)
@@ -142,3 +142,25 @@ def test_an_impossible_total_stops_before_anything_is_trained(file: Path, storag
     adata.write_h5ad(file)
     with pytest.raises(ValueError, match="obs:total holds 0 for cell"):
         measured(study_of(file, "classes"), storage, tmp_path)
+
+
+class NoGpuMemory(Dispatcher):
+    """Ends every job as a worker does that has filled its GPU."""
+
+    def run(self, jobs, on_message, repeat, **_):
+        for job in jobs:
+            on_message(job.label, Report({"out_of_memory": "CUDA out of memory.", "peak_device_memory_mib": 7_000.5}))
+            result = WorkerResult(job.label, 42, "out of memory", 3.0, 2.0, 900.0, "")
+            repeat(result)
+            yield result
+
+
+def test_a_worker_that_ran_out_of_memory_leaves_what_it_held_of_the_gpu(file: Path, storage: Path):
+    study, results = study_of(file, "classes"), Results(storage)
+    platform = Platform(Artifacts(storage), results, NoGpuMemory(), parse_project({}).machine)
+    prepare_data(study, "cells", platform)
+    prepare_noised(study, "cells", CELL.level, CELL.seed, platform)
+    assert list(Measuring("s", study, platform).run([CELL])) == []  # it is to be repeated
+    (row,) = results.query("select status, reason, peak_memory_mib, peak_device_memory_mib from run")
+    assert (row["status"], row["peak_memory_mib"], row["peak_device_memory_mib"]) == ("failed", 900.0, 7_000.5)
+    assert "CUDA out of memory." in str(row["reason"])
