@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsl_resources.admission import rows, storage
-from nsl_resources.admission.line import live_leases, measure, shared_readings
+from nsl_resources.admission.census import take_census
+from nsl_resources.admission.line import measure, shared_readings
 from nsl_resources.admission.needs import Lease, Probe, Reading, Request
 from nsl_resources.admission.policy import Ageing, ranked
 from nsl_resources.admission.rooms import Node, Room, node
@@ -55,10 +56,11 @@ class Snapshot:
 
 def take_snapshot(path: Path, probe: Probe, ageing: Ageing) -> Snapshot:
     """Reads the ledger in one transaction; asks for nothing and holds nothing."""
-    readings = measure(probe, live_leases(path))
+    census = take_census(path)
+    readings = measure(probe, census.leases)
     now_s = time.monotonic()
     with storage.transaction(path) as connection:
-        rows.reap(connection, now_s)
+        rows.reap(connection, census.dead, now_s)
         readings = shared_readings(connection, readings)
         leases, requests = rows.leases(connection), rows.requests(connection, now_s)
     left = node(readings, leases)
