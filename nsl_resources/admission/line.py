@@ -13,7 +13,7 @@ import random
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from typing import Final, Self
 from nsl_resources.admission import processes, rows, storage
 from nsl_resources.admission.census import take_census
 from nsl_resources.admission.doorbell import Doorbell, ring
-from nsl_resources.admission.needs import AdmissionTimeoutError, Lease, Need, Probe, Reading, Request
+from nsl_resources.admission.needs import GPU, AdmissionTimeoutError, Device, Lease, Need, Probe, Reading, Request
 from nsl_resources.admission.policy import Ageing, check, decide
 from nsl_resources.admission.rooms import Room, node
 from nsl_resources.admission.visible import environment_of
@@ -240,7 +240,16 @@ def measure(probe: Probe, leases: Iterable[Lease]) -> list[Reading]:
 
 def shared_readings(connection: sqlite3.Connection, readings: Sequence[Reading]) -> list[Reading]:
     """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
-    bound = rows.smallest_budgets(connection, [reading.device for reading in readings])
-    own = [replace(reading, device=device) for reading, device in zip(readings, bound, strict=True)]
-    others = rows.other_devices(connection, (r.device.id for r in readings))
-    return own + [Reading(device, used_mib=0) for device in others]
+    smallest = rows.smallest_budgets(connection)
+    own = [replace(reading, device=_within(reading.device, smallest)) for reading in readings]
+    others = smallest.keys() - {reading.device.id for reading in readings}
+    return own + [Reading(_unseen_gpu(name, *smallest[name]), used_mib=0) for name in sorted(others)]
+
+
+def _within(device: Device, budgets: Mapping[str, rows.Budget]) -> Device:
+    memory_mib, cores = budgets.get(device.id, (device.budget_mib, device.cores))
+    return replace(device, budget_mib=min(device.budget_mib, memory_mib), cores=min(device.cores, cores))
+
+
+def _unseen_gpu(name: str, memory_mib: int, cores: int) -> Device:
+    return Device(GPU, name, total_mib=memory_mib, headroom_mib=0, budget_mib=memory_mib, cores=cores)

@@ -1,18 +1,22 @@
-"""The ledger's rows: every SQL statement on waiters, budgets, requests and leases, in a caller's transaction."""
+"""The ledger's rows: every SQL statement on waiters, requests and leases, in a caller's transaction."""
 
+import json
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Final
 
-from nsl_resources.admission.needs import GPU, Device, Lease, Need, Request
+from nsl_resources.admission.needs import Device, Lease, Need, Request
 from nsl_resources.admission.processes import Process
 
 STALE_S: Final = 10.0
 CALL_AGAIN_S: Final = 0.5
 Identity = tuple[int, str]
 """A process: its id and its start."""
+Budget = tuple[int, int]
+"""Memory (MiB) and cores of a device that leases may hold."""
 _SEPARATOR: Final = ","  # in lists of device ids, which hold none: CUDA_VISIBLE_DEVICES separates them by it
 
 
@@ -42,7 +46,6 @@ def reap(connection: sqlite3.Connection, dead: Collection[Identity], now_s: floa
     ).rowcount
     if dead or n_silent:
         connection.execute("DELETE FROM request WHERE waiter NOT IN (SELECT id FROM waiter)")
-        connection.execute("DELETE FROM budget WHERE waiter NOT IN (SELECT id FROM waiter)")
 
 
 def leases(connection: sqlite3.Connection) -> list[Lease]:
@@ -59,12 +62,11 @@ def _lease(row: sqlite3.Row) -> Lease:
 def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
     """The requests of waiters that were heard of lately."""
     found = connection.execute(
-        "SELECT request.*, slots, devices FROM request JOIN waiter ON waiter.id = request.waiter "
+        "SELECT request.*, slots, budgets FROM request JOIN waiter ON waiter.id = request.waiter "
         "WHERE slots > 0 AND seen_s >= ?",
         [now_s - STALE_S],
     ).fetchall()
-    devices = {text: frozenset(text.split(_SEPARATOR)) for text in {row["devices"] for row in found}}
-    return [_request(row, devices[row["devices"]]) for row in found]
+    return [_request(row, _devices(row["budgets"])) for row in found]
 
 
 def _request(row: sqlite3.Row, devices: frozenset[str]) -> Request:
@@ -78,14 +80,10 @@ def introduce(connection: sqlite3.Connection, waiter: str, process: Process, dev
     """Notes a waiter that is not known, or not any more, and the budgets with which it was set up."""
     if connection.execute("SELECT 1 FROM waiter WHERE id = ?", [waiter]).fetchone():
         return
-    offered = list(devices)
+    budgets = json.dumps({device.id: (device.budget_mib, device.cores) for device in devices})
     connection.execute(
-        "INSERT INTO waiter (id, pid, start, devices, slots, seen_s) VALUES (?, ?, ?, ?, 0, 0)",
-        [waiter, process.pid, process.start, _SEPARATOR.join(device.id for device in offered)],
-    )
-    connection.executemany(
-        "INSERT INTO budget (waiter, device, memory_mib, cores) VALUES (?, ?, ?, ?)",
-        [(waiter, device.id, device.budget_mib, device.cores) for device in offered],
+        "INSERT INTO waiter (id, pid, start, budgets, slots, seen_s) VALUES (?, ?, ?, ?, 0, 0)",
+        [waiter, process.pid, process.start, budgets],
     )
 
 
@@ -141,25 +139,28 @@ def note_blocked(connection: sqlite3.Connection, blocked: Iterable[int], now_s: 
     )
 
 
-def other_devices(connection: sqlite3.Connection, known: Iterable[str]) -> list[Device]:
-    """GPUs that this process does not see and others do: nothing but their smallest budget is known."""
-    rows = connection.execute("SELECT device, min(memory_mib) FROM budget GROUP BY device ORDER BY device")
-    seen = set(known)
-    return [Device(GPU, name, mib, 0, mib, 0) for name, mib in rows if name not in seen]
-
-
-def smallest_budgets(connection: sqlite3.Connection, devices: Iterable[Device]) -> list[Device]:
-    """Each device with the smallest budget of those who wait or hold leases now."""
-    rows = connection.execute(
-        "SELECT device, min(memory_mib), min(cores) FROM budget "
-        "WHERE waiter IN (SELECT waiter FROM request UNION SELECT waiter FROM lease) GROUP BY device"
+def smallest_budgets(connection: sqlite3.Connection) -> dict[str, Budget]:
+    """Of each device the smallest memory and number of cores among the budgets of those who wait or hold leases."""
+    found = connection.execute(
+        "SELECT DISTINCT budgets FROM waiter WHERE id IN (SELECT waiter FROM request UNION SELECT waiter FROM lease)"
     )
-    least = {name: (memory_mib, cores) for name, memory_mib, cores in rows}
-    return [_within(device, *least.get(device.id, (device.budget_mib, device.cores))) for device in devices]
+    smallest: dict[str, Budget] = {}
+    for (text,) in found:
+        for device, (memory_mib, cores) in _budgets(text).items():
+            least_mib, least_cores = smallest.get(device, (memory_mib, cores))
+            smallest[device] = min(memory_mib, least_mib), min(cores, least_cores)
+    return smallest
 
 
-def _within(device: Device, memory_mib: int, cores: int) -> Device:
-    return replace(device, budget_mib=min(device.budget_mib, memory_mib), cores=min(device.cores, cores))
+@lru_cache(maxsize=64)
+def _budgets(text: str) -> Mapping[str, Budget]:
+    """Budgets as the ledger keeps them: few different ones, and the same text in every poll."""
+    return {device: (memory_mib, cores) for device, (memory_mib, cores) in json.loads(text).items()}
+
+
+@lru_cache(maxsize=64)
+def _devices(text: str) -> frozenset[str]:
+    return frozenset(_budgets(text))
 
 
 def take(
@@ -189,6 +190,6 @@ def release(connection: sqlite3.Connection, lease: str) -> None:
 
 def leave(connection: sqlite3.Connection, waiter: str) -> None:
     """Removes everything of a waiter: requests, leases, budgets."""
-    for table in ("request", "lease", "budget"):
+    for table in ("request", "lease"):
         connection.execute(f"DELETE FROM {table} WHERE waiter = ?", [waiter])
     connection.execute("DELETE FROM waiter WHERE id = ?", [waiter])

@@ -28,12 +28,8 @@ _NETWORK_FILESYSTEMS: Final = (
 _SCHEMA_VERSION: Final = 4  # part of the file's name: processes of different versions do not share a ledger
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS waiter (
-        id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start TEXT NOT NULL, devices TEXT NOT NULL,
+        id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start TEXT NOT NULL, budgets TEXT NOT NULL,
         slots INTEGER NOT NULL, seen_s REAL NOT NULL, called_s REAL
-    );
-    CREATE TABLE IF NOT EXISTS budget (
-        waiter TEXT NOT NULL, device TEXT NOT NULL, memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL,
-        PRIMARY KEY (waiter, device)
     );
     CREATE TABLE IF NOT EXISTS request (
         id INTEGER PRIMARY KEY AUTOINCREMENT, waiter TEXT NOT NULL, key TEXT NOT NULL,
