@@ -48,6 +48,15 @@ class Snapshot:
         """Measured use of a device by everybody."""
         return next(reading.used_mib for reading in self.readings if reading.device.id == room.device.id)
 
+    def used_by_mib(self, lease: Lease, kind: str) -> int | None:
+        """Measured use of the host or the most of its GPUs by the processes of a lease's holder; None: nobody can tell.
+
+        Who holds several leases, as a dispatcher does while its workers start, is shown in full for each.
+        """
+        readings = [r for r in self.readings if r.device.kind == kind and lease.share_of(r.device) is not None]
+        used = [reading.used_by_mib.get(lease.pid, 0) for reading in readings if reading.used_by_mib is not None]
+        return max(used, default=None)
+
     def leased_mib(self, room: Room) -> int:
         """What our leases have reserved of a device."""
         shares = (lease.share_of(room.device) for lease in self.leases)
