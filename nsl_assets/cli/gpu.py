@@ -8,11 +8,15 @@ from typing import Any, Final
 from nsl_assets.cli.output import show, show_json, table
 from nsl_assets.progress import duration
 from nsl_assets.study import load_project, storage_root
-from nsl_resources.gpu import Ledger, PeakRecord, PeakRecords, Room, Snapshot, Waiting, node_probe
+from nsl_resources.gpu import GPU, HOST, Ledger, PeakRecord, PeakRecords, Room, Snapshot, Waiting, node_probe
 
 REDRAW_EVERY_S: Final = 1.0
 _HOME_AND_CLEAR: Final = "\x1b[H\x1b[J"
 _RULE: Final = "-" * 40
+_EMPTY: Final = {
+    "leases": "none: no worker runs",
+    "queue": "empty: a run puts workers in line when it can start more than run already",
+}
 
 
 def show_gpu(*, is_watching: bool, as_json: bool) -> None:
@@ -51,7 +55,9 @@ def _state(now: Snapshot, records: list[PeakRecord]) -> dict[str, Any]:
                 "pid": lease.pid,
                 "memory_mib": lease.need.memory_mib,
                 "cores": lease.need.cores,
+                "used_mib": now.used_by_mib(lease, HOST),
                 "gpu_memory_mib": lease.need.gpu_memory_mib,
+                "gpu_used_mib": now.used_by_mib(lease, GPU),
                 "gpus": list(lease.gpus),
                 "age_s": now.now_s - lease.since_s,
             }
@@ -117,12 +123,20 @@ def state_text(state: dict[str, Any]) -> str:
         ("devices", [_device_row(device) for device in state["devices"]]),
         ("leases", [_lease_row(lease) for lease in state["leases"]]),
         ("queue", [_queue_row(waiting) for waiting in state["queue"]]),
-        ("predictions, MiB", [_prediction_row(prediction) for prediction in state["predictions"]]),
+        ("predictions", [_prediction_row(prediction) for prediction in state["predictions"]]),
     ]
-    blocks = [f"{title}\n{table(rows)}" for title, rows in parts if rows or title in {"leases", "queue"}]
-    if not any(device["kind"] == "gpu" for device in state["devices"]):
+    has_gpus = any(device["kind"] == GPU for device in state["devices"])
+    blocks = [f"{title}\n{_block(title, rows, has_gpus)}" for title, rows in parts if rows or title in _EMPTY]
+    if not has_gpus:
         blocks.insert(1, "No GPU is visible here: memory and cores of the host are what workers share.")
     return "\n\n".join(blocks)
+
+
+def _block(title: str, rows: list[dict[str, Any]], has_gpus: bool) -> str:
+    """A table, without the columns of GPUs where there are none."""
+    if not rows:
+        return _EMPTY[title]
+    return table([{name: value for name, value in row.items() if has_gpus or "GPU" not in name} for row in rows])
 
 
 def _device_row(device: dict[str, Any]) -> dict[str, Any]:
@@ -130,11 +144,11 @@ def _device_row(device: dict[str, Any]) -> dict[str, Any]:
     return {
         "device": device["id"],
         "total MiB": device["total_mib"],
-        "budget": device["budget_mib"],
-        "used": device["used_mib"],
-        "foreign": device["foreign_mib"],
-        "leased": device["leased_mib"],
-        "free": device["free_mib"],
+        "budget MiB": device["budget_mib"],
+        "used MiB": device["used_mib"],
+        "by others MiB": device["foreign_mib"],
+        "leased MiB": device["leased_mib"],
+        "free MiB": device["free_mib"],
         "cores leased": cores,
     }
 
@@ -143,9 +157,11 @@ def _lease_row(lease: dict[str, Any]) -> dict[str, Any]:
     return {
         "worker": lease["label"],
         "pid": lease["pid"],
-        "host MiB": lease["memory_mib"],
+        "leased MiB": lease["memory_mib"],
+        "used MiB": lease["used_mib"],
         "cores": lease["cores"],
-        "GPU MiB": lease["gpu_memory_mib"] or None,
+        "GPU leased MiB": lease["gpu_memory_mib"] or None,
+        "GPU used MiB": lease["gpu_used_mib"],
         "GPUs": ", ".join(lease["gpus"]),
         "age": duration(lease["age_s"]),
     }
@@ -172,8 +188,8 @@ def _prediction_row(prediction: dict[str, Any]) -> dict[str, Any]:
         "on": prediction["device"],
         "cells": prediction["n_cells"],
         "workers": prediction["n_workers"],
-        "host, formula": round(prediction["formula_mib"]),
-        "recorded": prediction["predicted_mib"],
-        "GPU, formula": None if prediction["gpu_formula_mib"] is None else round(prediction["gpu_formula_mib"]),
-        "recorded ": prediction["gpu_predicted_mib"],
+        "by formula MiB": round(prediction["formula_mib"]),
+        "next will lease MiB": prediction["predicted_mib"],
+        "GPU by formula MiB": None if prediction["gpu_formula_mib"] is None else round(prediction["gpu_formula_mib"]),
+        "GPU next will lease MiB": prediction["gpu_predicted_mib"],
     }

@@ -1,14 +1,11 @@
 """Sensors beside automation: what failed and why, leases of processes that died, results that lag behind."""
 
-import time
-
 import dagster as dg
 
 from nsl_assets.defs import keys
 from nsl_assets.defs.freshness import RESULTS_ARE_FRESH, results_lag
 from nsl_assets.study import Project
-from nsl_resources.admission import rows, storage
-from nsl_resources.gpu import Lease, Ledger
+from nsl_resources.gpu import Ledger
 
 FAILURE_TAG, STEP_TAG = "nsl/failure", "nsl/failed_step"
 LONGEST_TAG = 200
@@ -71,21 +68,12 @@ def stale_leases_sensor() -> dg.SensorDefinition:
         description="Gives back memory, cores and GPUs that the ledger holds for workers whose process died.",
     )
     def stale_leases(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        reaped = reap_leases(Ledger())
+        reaped = Ledger().reap()
         for lease in reaped:
             context.log.warning(f"the process {lease.pid} of {lease.label} is gone: {lease.need} given back")
         return dg.SkipReason(f"{len(reaped)} leases of dead processes were given back.")
 
     return stale_leases
-
-
-def reap_leases(ledger: Ledger) -> list[Lease]:
-    """Give back what dead processes hold of this node; every waiter does so too, but says nothing."""
-    with storage.transaction(ledger.path) as connection:
-        before = rows.leases(connection)
-        rows.reap(connection, time.monotonic())
-        alive = {lease.id for lease in rows.leases(connection)}
-    return [lease for lease in before if lease.id not in alive]
 
 
 def freshness_sensor(project: Project) -> dg.SensorDefinition:

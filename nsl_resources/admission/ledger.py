@@ -4,12 +4,14 @@ Two processes with different budgets: while both wait or hold leases, the smalle
 of cores bind both.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nsl_resources.admission import storage
+from nsl_resources.admission import rows, storage
+from nsl_resources.admission.census import take_census
 from nsl_resources.admission.host import HostProbe
-from nsl_resources.admission.line import HeldLease, Wait, WaitingLine, live_leases
+from nsl_resources.admission.line import HeldLease, Wait, WaitingLine, wake_one
 from nsl_resources.admission.needs import Lease, Need, Probe
 from nsl_resources.admission.policy import Ageing, check
 from nsl_resources.admission.snapshot import Snapshot, take_snapshot
@@ -36,7 +38,19 @@ class Ledger:
 
     def leases(self) -> list[Lease]:
         """All live leases of the node, of every process."""
-        return live_leases(self.path)
+        return take_census(self.path).leases
+
+    def reap(self) -> list[Lease]:
+        """Gives back what dead processes hold; returns those leases. Every poll of a waiter does so too, in silence."""
+        dead = take_census(self.path).dead
+        if not dead:
+            return []
+        with storage.transaction(self.path) as connection:
+            before = rows.leases(connection)
+            rows.reap(connection, dead, time.monotonic())
+            waiters = rows.last_seen(connection)
+        wake_one(waiters)
+        return [lease for lease in before if (lease.pid, lease.start) in dead]
 
     def snapshot(self) -> Snapshot:
         """The node as it is now: devices, leases, and who waits for what. It changes nothing but reaping the dead."""
@@ -86,4 +100,5 @@ class Ledger:
         finally:
             if lease is None:
                 line.close()
+        line.stop_waiting()
         return lease

@@ -1,31 +1,36 @@
 """Waiting in line for leases, and the leases in our hands.
 
-Waiting is by polling: when a lease ends somewhere (the bell), and with growing pauses otherwise. A poll is one
-transaction of about a millisecond that reaps the leases of dead processes, lets the policy decide over the
-requests of *all* waiters, and takes what it grants to the caller. What it grants to others waits for their own
-poll; who has not polled for ten seconds is passed over until it does, so that a stopped process holds up nobody.
+A poll first looks at processes and devices. Then, in one transaction of about a millisecond, it removes what dead
+processes left, lets the policy decide over the requests of *all* waiters, and takes what it grants to the caller. Those
+to whom it grants something too are woken for polls of their own. Who has not polled for ten seconds is passed over
+until it does, so that a stopped process holds up nobody.
+
+A lease that ends wakes one waiter, which decides for all. If that one dies, or if nobody tells of an end, the others
+find out: everybody also polls after a pause, which is the longer the more there are.
 """
 
 import random
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from nsl_resources.admission import processes, rows, storage
-from nsl_resources.admission.needs import AdmissionTimeoutError, Lease, Need, Probe, Reading
+from nsl_resources.admission.census import take_census
+from nsl_resources.admission.doorbell import Doorbell, ring
+from nsl_resources.admission.needs import GPU, AdmissionTimeoutError, Device, Lease, Need, Probe, Reading, Request
 from nsl_resources.admission.policy import Ageing, check, decide
 from nsl_resources.admission.rooms import Room, node
 from nsl_resources.admission.visible import environment_of
 
-BELL_S: Final = 0.025
-"""How often a waiter listens for the bell."""
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
+_POLLS_PER_S: Final = 25.0
+_LONGEST_IN_A_CROWD_S: Final = rows.STALE_S / 2
 _REPORT_EVERY_S: Final = 10.0
 
 
@@ -60,14 +65,27 @@ def _describe_gpu(room: Room) -> str:
 
 
 class WaitingLine:
-    """The needs of one waiter, which may be many; `poll` takes what is granted. Not for several threads."""
+    """The needs of one waiter, which may be many; `poll` takes what is granted. Not for several threads.
+
+    Attributes:
+        pause_s: how long to wait for the doorbell before the next poll.
+    """
 
     def __init__(self, path: Path, probe: Probe, ageing: Ageing) -> None:
         self._path, self._probe, self._ageing = path, probe, ageing
-        self.bell = storage.Bell(path)
+        self.pause_s = 0.0
+        self._pauses = Pauses()
+        self._doorbell: Doorbell | None = None
         self._id = uuid.uuid4().hex
         self._asked: dict[str, rows.Ask] = {}
         self._unsent: list[rows.Ask] = []
+
+    @property
+    def doorbell(self) -> Doorbell:
+        """Rung when there may be something for this line."""
+        if self._doorbell is None:
+            self._doorbell = Doorbell(self._id)
+        return self._doorbell
 
     def ask(self, key: str, need: Need, label: str) -> None:
         """Joins the line, at the next poll; `key` names the need to this waiter.
@@ -81,30 +99,41 @@ class WaitingLine:
 
     def poll(self, slots: int = 1) -> "dict[str, HeldLease]":
         """Takes what is granted now, `slots` leases at most. Keys that are not in the result still wait."""
-        readings = self._readings()
+        self.doorbell.hush()
+        census = take_census(self._path)
+        readings, me = measure(self._probe, census.leases), processes.myself()
         now_s = time.monotonic()
-        me = processes.myself()
         with storage.transaction(self._path) as connection:
-            rows.reap(connection, now_s)
-            rows.see(connection, self._id, me, slots, now_s)
-            rows.note_budgets(connection, self._id, (reading.device for reading in readings))
+            rows.reap(connection, census.dead, now_s)
+            rows.introduce(connection, self._id, me, (reading.device for reading in readings))
+            rows.see(connection, self._id, slots, now_s)
             rows.join(connection, self._id, self._unsent)
-            readings = shared_readings(connection, readings)
-            waiting, leases = rows.requests(connection, now_s), rows.leases(connection)
-            decision = decide(waiting, leases, readings, now_s, self._ageing)
-            rows.note_blocked(connection, decision.blocked, now_s)
-            taken = [rows.take(connection, self._id, grant, me, now_s) for grant in decision.grants.items()]
+            granted = self._decide(connection, readings, now_s)
+            mine = [(request, gpus) for request, gpus in granted if request.waiter == self._id]
+            taken = dict(rows.take(connection, request, gpus, me, now_s) for request, gpus in mine)
+            rows.fill_slots(connection, self._id, len(taken))
+            others = rows.call(connection, {request.waiter for request, _ in granted} - {self._id}, now_s)
+            n_waiters = rows.n_waiters(connection)
+        for waiter in others:
+            ring(waiter)
         self._unsent.clear()
-        granted = {key: HeldLease(self._path, lease) for key, lease in filter(None, taken)}
-        for key in granted:
-            del self._asked[key]
-        return granted
+        self._asked = {key: ask for key, ask in self._asked.items() if key not in taken}
+        self.pause_s = self._pauses.next_s(n_waiters, is_first=bool(taken))
+        return {key: HeldLease(self._path, lease) for key, lease in taken.items()}
+
+    def _decide(
+        self, connection: sqlite3.Connection, readings: Sequence[Reading], now_s: float
+    ) -> list[tuple[Request, tuple[str, ...]]]:
+        """What is granted now and to whom, over the requests of all; notes who heads a line without fitting."""
+        waiting, leases = rows.requests(connection, now_s), rows.leases(connection)
+        decision = decide(waiting, leases, shared_readings(connection, readings), now_s, self._ageing)
+        rows.note_blocked(connection, decision.blocked, now_s)
+        return [(request, decision.grants[request.id]) for request in waiting if request.id in decision.grants]
 
     def wait(
         self, key: str, timeout: float | None = None, on_wait: Callable[[Wait], None] | None = None
     ) -> "HeldLease":
         """Polls until `key`, the only need of this line, is granted; see `Ledger.acquire`."""
-        pauses = backoff()
         report_s = start_s = time.monotonic()
         while not (granted := self.poll()):
             now_s = time.monotonic()
@@ -113,30 +142,31 @@ class WaitingLine:
                 report_s = now_s + _REPORT_EVERY_S
             if timeout is not None and now_s - start_s >= timeout:
                 raise AdmissionTimeoutError(f"{self.describe(key)}. Gave up after {timeout:g} s.")
-            self._sleep(next(pauses))
+            self.doorbell.sleep(self.pause_s)
         return granted[key]
-
-    def _sleep(self, seconds: float) -> None:
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0 and not self.bell.has_rung():
-            time.sleep(min(left_s, BELL_S))
 
     def describe(self, key: str) -> Wait:
         """What `key` waits for, and what there is."""
         ask = self._asked[key]
-        left = node(self._readings(), live_leases(self._path))
+        leases = take_census(self._path).leases
+        left = node(measure(self._probe, leases), leases)
         gpus = left.gpus if ask.need.n_gpus else ()
         return Wait(ask.label, ask.need, left.host, gpus, time.monotonic() - ask.since_s)
 
     def close(self) -> None:
         """Leaves the line and gives back every lease taken through it."""
+        self.stop_waiting()
         with storage.transaction(self._path) as connection:
             rows.leave(connection, self._id)
-        self.bell.ring()
+            others = rows.last_seen(connection)
+        wake_one(others)
         self._asked.clear()
 
-    def _readings(self) -> list[Reading]:
-        return measure(self._probe, live_leases(self._path))
+    def stop_waiting(self) -> None:
+        """Polls no more; the leases stay."""
+        if self._doorbell is not None:
+            self._doorbell.close()
+            self._doorbell = None
 
 
 class HeldLease:
@@ -167,7 +197,8 @@ class HeldLease:
         """Gives the share back."""
         with storage.transaction(self._path) as connection:
             rows.release(connection, self.lease.id)
-        storage.Bell(self._path).ring()
+            others = rows.last_seen(connection)
+        wake_one(others)
 
     def __enter__(self) -> Self:
         return self
@@ -178,13 +209,27 @@ class HeldLease:
         self.release()
 
 
-def backoff() -> Iterator[float]:
-    """Pauses between polls: 20 ms, growing by half to 500 ms, less a random part so that nobody marches in step."""
-    chance = random.Random()
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        yield pause_s * chance.uniform(0.7, 1.0)
-        pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
+class Pauses:
+    """Pauses between polls: 20 ms, growing by half to 500 ms, less a random part so that nobody marches in step.
+
+    In a crowd they are longer: all together poll 25 times a second or somewhat more, and each often enough to be seen.
+    """
+
+    def __init__(self) -> None:
+        self._chance = random.Random()
+        self._pause_s = _FIRST_PAUSE_S
+
+    def next_s(self, n_waiters: int, *, is_first: bool) -> float:
+        """The pause after a poll, the first again after something was granted."""
+        now_s = _FIRST_PAUSE_S if is_first else self._pause_s
+        self._pause_s = min(_LONGEST_PAUSE_S, 1.5 * now_s)
+        in_a_crowd_s = min(n_waiters / _POLLS_PER_S, _LONGEST_IN_A_CROWD_S)
+        return max(now_s, in_a_crowd_s) * self._chance.uniform(0.7, 1.0)
+
+
+def wake_one(waiters: Iterable[str]) -> None:
+    """Wakes the first waiter that is there; its poll decides for all."""
+    any(ring(waiter) for waiter in waiters)
 
 
 def measure(probe: Probe, leases: Iterable[Lease]) -> list[Reading]:
@@ -195,14 +240,16 @@ def measure(probe: Probe, leases: Iterable[Lease]) -> list[Reading]:
 
 def shared_readings(connection: sqlite3.Connection, readings: Sequence[Reading]) -> list[Reading]:
     """What binds all waiters: the smallest budgets, and GPUs that only others see, which their leases fill."""
-    bound = rows.smallest_budgets(connection, [reading.device for reading in readings])
-    own = [replace(reading, device=device) for reading, device in zip(readings, bound, strict=True)]
-    others = rows.other_devices(connection, (r.device.id for r in readings))
-    return own + [Reading(device, used_mib=0) for device in others]
+    smallest = rows.smallest_budgets(connection)
+    own = [replace(reading, device=_within(reading.device, smallest)) for reading in readings]
+    others = smallest.keys() - {reading.device.id for reading in readings}
+    return own + [Reading(_unseen_gpu(name, *smallest[name]), used_mib=0) for name in sorted(others)]
 
 
-def live_leases(path: Path) -> list[Lease]:
-    """All leases of the node whose holders live, of every process."""
-    with storage.transaction(path) as connection:
-        rows.reap(connection, time.monotonic())
-        return rows.leases(connection)
+def _within(device: Device, budgets: Mapping[str, rows.Budget]) -> Device:
+    memory_mib, cores = budgets.get(device.id, (device.budget_mib, device.cores))
+    return replace(device, budget_mib=min(device.budget_mib, memory_mib), cores=min(device.cores, cores))
+
+
+def _unseen_gpu(name: str, memory_mib: int, cores: int) -> Device:
+    return Device(GPU, name, total_mib=memory_mib, headroom_mib=0, budget_mib=memory_mib, cores=cores)

@@ -1,16 +1,22 @@
-"""The ledger's rows: every SQL statement on waiters, budgets, requests and leases, in a caller's transaction."""
+"""The ledger's rows: every SQL statement on waiters, requests and leases, in a caller's transaction."""
 
+import json
 import sqlite3
 import uuid
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Final
 
-from nsl_resources.admission import processes
-from nsl_resources.admission.needs import GPU, Device, Lease, Need, Request
+from nsl_resources.admission.needs import Device, Lease, Need, Request
 from nsl_resources.admission.processes import Process
 
 STALE_S: Final = 10.0
+CALL_AGAIN_S: Final = 0.5
+Identity = tuple[int, str]
+"""A process: its id and its start."""
+Budget = tuple[int, int]
+"""Memory (MiB) and cores of a device that leases may hold."""
 _SEPARATOR: Final = ","  # in lists of device ids, which hold none: CUDA_VISIBLE_DEVICES separates them by it
 
 
@@ -24,18 +30,22 @@ class Ask:
     since_s: float
 
 
-def reap(connection: sqlite3.Connection, now_s: float) -> None:
+def holders_and_waiters(connection: sqlite3.Connection) -> set[Identity]:
+    """The processes that hold leases or wait."""
+    found = connection.execute("SELECT pid, start FROM lease UNION SELECT pid, start FROM waiter")
+    return {(pid, start) for pid, start in found}
+
+
+def reap(connection: sqlite3.Connection, dead: Collection[Identity], now_s: float) -> None:
     """Removes the leases of dead holders, dead waiters with their requests, and waiters that fell silent."""
-    for table in ("lease", "waiter"):
-        rows = connection.execute(f"SELECT DISTINCT pid, start FROM {table}").fetchall()
-        dead = [(pid, start) for pid, start in rows if not processes.is_running(pid, start)]
-        connection.executemany(f"DELETE FROM {table} WHERE pid = ? AND start = ?", dead)
-    connection.execute("DELETE FROM request WHERE waiter NOT IN (SELECT id FROM waiter)")
-    connection.execute(
+    connection.executemany("DELETE FROM lease WHERE pid = ? AND start = ?", dead)
+    connection.executemany("DELETE FROM waiter WHERE pid = ? AND start = ?", dead)
+    n_silent = connection.execute(
         "DELETE FROM waiter WHERE seen_s < ? AND id NOT IN (SELECT waiter FROM request UNION SELECT waiter FROM lease)",
         [now_s - STALE_S],
-    )
-    connection.execute("DELETE FROM budget WHERE waiter NOT IN (SELECT id FROM waiter)")
+    ).rowcount
+    if dead or n_silent:
+        connection.execute("DELETE FROM request WHERE waiter NOT IN (SELECT id FROM waiter)")
 
 
 def leases(connection: sqlite3.Connection) -> list[Lease]:
@@ -51,37 +61,65 @@ def _lease(row: sqlite3.Row) -> Lease:
 
 def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
     """The requests of waiters that were heard of lately."""
-    rows = connection.execute(
-        "SELECT request.*, slots, "
-        "(SELECT group_concat(device, ?) FROM budget WHERE budget.waiter = request.waiter) AS devices "
-        "FROM request JOIN waiter ON waiter.id = request.waiter WHERE slots > 0 AND seen_s >= ?",
-        [_SEPARATOR, now_s - STALE_S],
-    )
-    return [_request(row) for row in rows]
+    found = connection.execute(
+        "SELECT request.*, slots, budgets FROM request JOIN waiter ON waiter.id = request.waiter "
+        "WHERE slots > 0 AND seen_s >= ?",
+        [now_s - STALE_S],
+    ).fetchall()
+    return [_request(row, _devices(row["budgets"])) for row in found]
 
 
-def _request(row: sqlite3.Row) -> Request:
+def _request(row: sqlite3.Row, devices: frozenset[str]) -> Request:
     need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
-    devices = frozenset(row["devices"].split(_SEPARATOR))
     return Request(
         row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices, row["label"]
     )
 
 
-def see(connection: sqlite3.Connection, waiter: str, process: Process, slots: int, now_s: float) -> None:
-    """Notes that the waiter is there and how many workers it can start."""
+def introduce(connection: sqlite3.Connection, waiter: str, process: Process, devices: Iterable[Device]) -> None:
+    """Notes a waiter that is not known, or not any more, and the budgets with which it was set up."""
+    if connection.execute("SELECT 1 FROM waiter WHERE id = ?", [waiter]).fetchone():
+        return
+    budgets = json.dumps({device.id: (device.budget_mib, device.cores) for device in devices})
     connection.execute(
-        "INSERT OR REPLACE INTO waiter (id, pid, start, slots, seen_s) VALUES (?, ?, ?, ?, ?)",
-        [waiter, process.pid, process.start, slots, now_s],
+        "INSERT INTO waiter (id, pid, start, budgets, slots, seen_s) VALUES (?, ?, ?, ?, 0, 0)",
+        [waiter, process.pid, process.start, budgets],
     )
 
 
-def note_budgets(connection: sqlite3.Connection, waiter: str, devices: Iterable[Device]) -> None:
-    """Notes the budgets with which the waiter was set up."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO budget (waiter, device, memory_mib, cores) VALUES (?, ?, ?, ?)",
-        [(waiter, device.id, device.budget_mib, device.cores) for device in devices],
+def see(connection: sqlite3.Connection, waiter: str, slots: int, now_s: float) -> None:
+    """Notes that the waiter is there and how many workers it can start."""
+    connection.execute("UPDATE waiter SET slots = ?, seen_s = ?, called_s = NULL WHERE id = ?", [slots, now_s, waiter])
+
+
+def fill_slots(connection: sqlite3.Connection, waiter: str, n_taken: int) -> None:
+    """Notes that the waiter can start so many workers less."""
+    connection.execute("UPDATE waiter SET slots = slots - ? WHERE id = ?", [n_taken, waiter])
+
+
+def call(connection: sqlite3.Connection, waiters: Collection[str], now_s: float) -> list[str]:
+    """Those of these waiters that have not been called lately, or have looked since: they are to be woken."""
+    marks = ", ".join("?" * len(waiters))
+    called = connection.execute(
+        f"SELECT id FROM waiter WHERE id IN ({marks}) AND (called_s IS NULL OR called_s < ?)",
+        [*waiters, now_s - CALL_AGAIN_S],
+    ).fetchall()
+    connection.executemany("UPDATE waiter SET called_s = ? WHERE id = ?", [(now_s, waiter) for (waiter,) in called])
+    return [waiter for (waiter,) in called]
+
+
+def n_waiters(connection: sqlite3.Connection) -> int:
+    """How many wait for something."""
+    (count,) = connection.execute("SELECT count(DISTINCT waiter) FROM request").fetchone()
+    return int(count)
+
+
+def last_seen(connection: sqlite3.Connection) -> list[str]:
+    """Some waiters that could start something, those first that looked last: most likely they still listen."""
+    found = connection.execute(
+        "SELECT id FROM waiter WHERE slots > 0 AND id IN (SELECT waiter FROM request) ORDER BY seen_s DESC LIMIT 8"
     )
+    return [waiter for (waiter,) in found.fetchall()]
 
 
 def join(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> None:
@@ -101,44 +139,43 @@ def note_blocked(connection: sqlite3.Connection, blocked: Iterable[int], now_s: 
     )
 
 
-def other_devices(connection: sqlite3.Connection, known: Iterable[str]) -> list[Device]:
-    """GPUs that this process does not see and others do: nothing but their smallest budget is known."""
-    rows = connection.execute("SELECT device, min(memory_mib) FROM budget GROUP BY device ORDER BY device")
-    seen = set(known)
-    return [Device(GPU, name, mib, 0, mib, 0) for name, mib in rows if name not in seen]
-
-
-def smallest_budgets(connection: sqlite3.Connection, devices: Iterable[Device]) -> list[Device]:
-    """Each device with the smallest budget of those who wait or hold leases now."""
-    rows = connection.execute(
-        "SELECT device, min(memory_mib), min(cores) FROM budget "
-        "WHERE waiter IN (SELECT waiter FROM request UNION SELECT waiter FROM lease) GROUP BY device"
+def smallest_budgets(connection: sqlite3.Connection) -> dict[str, Budget]:
+    """Of each device the smallest memory and number of cores among the budgets of those who wait or hold leases."""
+    found = connection.execute(
+        "SELECT DISTINCT budgets FROM waiter WHERE id IN (SELECT waiter FROM request UNION SELECT waiter FROM lease)"
     )
-    least = {name: (memory_mib, cores) for name, memory_mib, cores in rows}
-    return [_within(device, *least.get(device.id, (device.budget_mib, device.cores))) for device in devices]
+    smallest: dict[str, Budget] = {}
+    for (text,) in found:
+        for device, (memory_mib, cores) in _budgets(text).items():
+            least_mib, least_cores = smallest.get(device, (memory_mib, cores))
+            smallest[device] = min(memory_mib, least_mib), min(cores, least_cores)
+    return smallest
 
 
-def _within(device: Device, memory_mib: int, cores: int) -> Device:
-    return replace(device, budget_mib=min(device.budget_mib, memory_mib), cores=min(device.cores, cores))
+@lru_cache(maxsize=64)
+def _budgets(text: str) -> Mapping[str, Budget]:
+    """Budgets as the ledger keeps them: few different ones, and the same text in every poll."""
+    return {device: (memory_mib, cores) for device, (memory_mib, cores) in json.loads(text).items()}
+
+
+@lru_cache(maxsize=64)
+def _devices(text: str) -> frozenset[str]:
+    return frozenset(_budgets(text))
 
 
 def take(
-    connection: sqlite3.Connection, waiter: str, grant: tuple[int, tuple[str, ...]], holder: Process, now_s: float
-) -> tuple[str, Lease] | None:
-    """Turns a granted request of this waiter into a lease: (key, lease). None if the request is somebody else's."""
-    request, gpus = grant
-    row = connection.execute("SELECT * FROM request WHERE id = ? AND waiter = ?", [request, waiter]).fetchone()
-    if row is None:
-        return None
-    need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
-    lease = Lease(uuid.uuid4().hex, need, gpus, holder.pid, holder.start, row["label"], now_s)
+    connection: sqlite3.Connection, request: Request, gpus: tuple[str, ...], holder: Process, now_s: float
+) -> tuple[str, Lease]:
+    """Turns a granted request into a lease: (its key, the lease)."""
+    lease = Lease(uuid.uuid4().hex, request.need, gpus, holder.pid, holder.start, request.label, now_s)
     connection.execute(
         "INSERT INTO lease (id, waiter, memory_mib, cores, gpu_memory_mib, gpus, pid, start, label, since_s) "
         "VALUES (:id, :waiter, :memory_mib, :cores, :gpu_memory_mib, :gpus, :pid, :start, :label, :since_s)",
-        {**vars(lease), **vars(need), "waiter": waiter, "gpus": _SEPARATOR.join(gpus)},
+        {**vars(lease), **vars(request.need), "waiter": request.waiter, "gpus": _SEPARATOR.join(gpus)},
     )
-    connection.execute("DELETE FROM request WHERE id = ?", [request])
-    return row["key"], lease
+    (key,) = connection.execute("SELECT key FROM request WHERE id = ?", [request.id]).fetchone()
+    connection.execute("DELETE FROM request WHERE id = ?", [request.id])
+    return key, lease
 
 
 def hand_over(connection: sqlite3.Connection, lease: str, holder: Process) -> None:
@@ -153,6 +190,6 @@ def release(connection: sqlite3.Connection, lease: str) -> None:
 
 def leave(connection: sqlite3.Connection, waiter: str) -> None:
     """Removes everything of a waiter: requests, leases, budgets."""
-    for table in ("request", "lease", "budget"):
+    for table in ("request", "lease"):
         connection.execute(f"DELETE FROM {table} WHERE waiter = ?", [waiter])
     connection.execute("DELETE FROM waiter WHERE id = ?", [waiter])

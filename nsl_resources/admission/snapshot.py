@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nsl_resources.admission import rows, storage
-from nsl_resources.admission.line import live_leases, measure, shared_readings
+from nsl_resources.admission.census import take_census
+from nsl_resources.admission.line import measure, shared_readings
 from nsl_resources.admission.needs import Lease, Probe, Reading, Request
 from nsl_resources.admission.policy import Ageing, ranked
 from nsl_resources.admission.rooms import Node, Room, node
@@ -47,6 +48,15 @@ class Snapshot:
         """Measured use of a device by everybody."""
         return next(reading.used_mib for reading in self.readings if reading.device.id == room.device.id)
 
+    def used_by_mib(self, lease: Lease, kind: str) -> int | None:
+        """Measured use of the host or the most of its GPUs by the processes of a lease's holder; None: nobody can tell.
+
+        Who holds several leases, as a dispatcher does while its workers start, is shown in full for each.
+        """
+        readings = [r for r in self.readings if r.device.kind == kind and lease.share_of(r.device) is not None]
+        used = [reading.used_by_mib.get(lease.pid, 0) for reading in readings if reading.used_by_mib is not None]
+        return max(used, default=None)
+
     def leased_mib(self, room: Room) -> int:
         """What our leases have reserved of a device."""
         shares = (lease.share_of(room.device) for lease in self.leases)
@@ -55,10 +65,11 @@ class Snapshot:
 
 def take_snapshot(path: Path, probe: Probe, ageing: Ageing) -> Snapshot:
     """Reads the ledger in one transaction; asks for nothing and holds nothing."""
-    readings = measure(probe, live_leases(path))
+    census = take_census(path)
+    readings = measure(probe, census.leases)
     now_s = time.monotonic()
     with storage.transaction(path) as connection:
-        rows.reap(connection, now_s)
+        rows.reap(connection, census.dead, now_s)
         readings = shared_readings(connection, readings)
         leases, requests = rows.leases(connection), rows.requests(connection, now_s)
     left = node(readings, leases)

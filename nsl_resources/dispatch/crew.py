@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from nsl_resources.admission.host import TreeMemory
-from nsl_resources.admission.line import BELL_S, HeldLease, WaitingLine, backoff
+from nsl_resources.admission.line import HeldLease, WaitingLine
 from nsl_resources.admission.needs import AdmissionError, Need
 from nsl_resources.dispatch.callbacks import Callbacks
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
@@ -74,13 +74,13 @@ class Crew:
         self._templates = Templates()
         self._memory = TreeMemory()
         self._selector = selectors.DefaultSelector()
-        self._pauses = backoff()
         self._next_tick_s = self._next_poll_s = 0.0
         self._next_report_s = time.monotonic() + _REPORT_EVERY_S
 
     def results(self) -> Generator[WorkerResult, None, None]:
         """Runs everything; stops everything if the caller stops iterating."""
         try:
+            self._selector.register(self._line.doorbell, selectors.EVENT_READ, self._answer)
             while self._waiting or self._held or self._running or self._ready:
                 if time.monotonic() >= self._next_tick_s:
                     self._look_after()
@@ -132,8 +132,7 @@ class Crew:
         granted = self._line.poll(slots)
         for label, lease in granted.items():
             self._start(self._asked.pop(label), lease)
-        self._pauses = backoff() if granted else self._pauses
-        self._next_poll_s = time.monotonic() + next(self._pauses)
+        self._next_poll_s = time.monotonic() + self._line.pause_s
 
     def _ask(self, slots: int) -> None:
         """Jobs with the same need are interchangeable to the policy: the first few of each need stand in line."""
@@ -195,11 +194,14 @@ class Crew:
             return
         pause_s = self._next_tick_s - time.monotonic()
         if self._can_start:
-            pause_s = min(pause_s, self._next_poll_s - time.monotonic(), BELL_S)
+            pause_s = min(pause_s, self._next_poll_s - time.monotonic())
         for key, _ in self._selector.select(max(0.0, pause_s)):
             key.data()
-        if self._can_start and self._line.bell.has_rung():
-            self._next_poll_s = 0.0
+
+    def _answer(self) -> None:
+        """Somebody woke this line: there may be room."""
+        self._line.doorbell.hush()
+        self._next_poll_s = 0.0
 
     def _take_in(self, worker: WorkerProcess) -> None:
         self._selector.unregister(worker)

@@ -18,17 +18,18 @@ Nsl = Callable[..., tuple[int, str, str]]
 
 
 class TwoGpus:
-    """A host of 10,000 MiB and two GPUs of 8,000, on which others use 1,000 MiB."""
+    """A host of 10,000 MiB, of which we use 150, and two GPUs of 8,000, of which others use 1,000."""
 
     def devices(self) -> tuple[Device, ...]:
         gpus = (Device("gpu", f"GPU-{i}", 8_500, 500, 8_000, 0) for i in range(2))
         return (Device("host", "host", 11_000, 1_000, 10_000, 4), *gpus)
 
     def used_mib(self, device: Device) -> int:
-        return 1_000 if device.kind == "gpu" else 0
+        return 1_000 if device.kind == "gpu" else 150
 
     def used_by_mib(self, device: Device, pids: Collection[int]) -> Mapping[int, int]:  # noqa: ARG002
-        return {}
+        """This process, which holds every lease here."""
+        return {os.getpid(): 0 if device.kind == "gpu" else 150}
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ def test_devices_leases_and_queue_are_shown_with_their_numbers(nsl: Nsl, with_gp
         (lease,) = state["leases"]
         assert (lease["label"], lease["pid"], lease["gpu_memory_mib"]) == ("scvi of cells", os.getpid(), 6_500)
         assert 0 <= lease["age_s"] < 60
+        assert (lease["used_mib"], lease["gpu_used_mib"]) == (150, 0)
         assert [(waiting["rank"], waiting["label"]) for waiting in state["queue"]] == [(1, "large"), (2, "small")]
         large, small = (waiting["lacks"] for waiting in state["queue"])
         assert large == ["1,000 MiB of the host", "2 GPUs with 7,500 MiB free (most: 7,000)"]
@@ -90,6 +92,12 @@ def test_without_a_gpu_the_host_is_shown(nsl: Nsl, monkeypatch: pytest.MonkeyPat
     code, out, _ = nsl("gpu")
     assert code == 0
     assert "No GPU is visible" in out and "host" in out
+    assert "none: no worker runs" in out and "empty: a run puts workers in line" in out
+    with Ledger(HostProbe(HostBudget(500, 1))).acquire(Need(300), "pca of cells"):
+        _, out, _ = nsl("gpu")
+    (row,) = (line for line in out.splitlines() if line.startswith("pca of cells"))
+    assert "300" in row
+    assert "GPU" not in next(line for line in out.splitlines() if line.startswith("worker"))
     _, out, _ = nsl("gpu", "--json")
     (host,) = json.loads(out)["devices"]
     assert (host["kind"], host["budget_mib"], host["cores"]) == ("host", 500, 1)

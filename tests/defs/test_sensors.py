@@ -11,7 +11,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from nsl_assets.defs import freshness, keys
 from nsl_assets.defs.build import build_definitions
-from nsl_assets.defs.sensors import failed_runs_sensor, reap_leases
+from nsl_assets.defs.sensors import failed_runs_sensor
 from nsl_assets.study import load_project
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger, Need
 
@@ -76,10 +76,10 @@ def test_a_lease_whose_process_died_is_given_back_and_named(tmp_path: Path):
         held = ledger.try_acquire(Need(memory_mib=300), "scvi, 500 cells")
         assert lost is not None and held is not None
         lost.hand_to(process.pid)
-        assert reap_leases(ledger) == []
+        assert ledger.reap() == []
         process.kill()
         process.wait()
-        assert [lease.label for lease in reap_leases(ledger)] == ["pca, 500 cells"]
+        assert [lease.label for lease in ledger.reap()] == ["pca, 500 cells"]
     assert [lease.label for lease in ledger.leases()] == ["scvi, 500 cells"]
     held.release()
 
