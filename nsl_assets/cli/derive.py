@@ -81,7 +81,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
 def _template(study: Study) -> dict[str, Any]:
     """What another study says, but for what belongs to its data."""
     content = study.model_dump(
-        mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks"}
+        mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks", "grids"}
     )
     return content | {
         "models": {name: one for name, one in content["models"].items() if one["kind"] not in OF_THE_DATA}

@@ -157,13 +157,24 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
         }
         for model in cost.models
     ]
-    grid = f"{len(study.sizes)} training sizes × {len(study.levels)} noise levels × {study.n_seeds} seeds"
     return (
-        f"study {name}: {grid}\n{table(rows)}\n"
+        f"study {name}: {_grid_text(study)}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
         f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
         f"\n{_budget_hint(study, cost)}".rstrip()
     )
+
+
+def _grid_text(study: Study) -> str:
+    """How large the grid is; task by task where they differ in that."""
+    by_task = {
+        task: f"{len(study.task_sizes(task))} training sizes × {len(study.levels_of(task))} noise levels"
+        f" × {study.n_seeds} seeds"
+        for task in study.tasks
+    }
+    if len(set(by_task.values())) == 1:
+        return f"{next(iter(by_task.values()))}{' for each task' * (len(by_task) > 1)}"
+    return ", ".join(f"{task}: {grid}" for task, grid in by_task.items())
 
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:

@@ -98,7 +98,7 @@ class StudyAssets:
         @dg.multi_asset(
             specs=[spec],
             name=op_name(of_task.noised),
-            partitions_def=keys.noise_partitions(self.study),
+            partitions_def=keys.noise_partitions(self.study, of_task.task),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
         def noised(
@@ -136,10 +136,10 @@ class StudyAssets:
         @dg.multi_asset(
             specs=specs,
             name=op_name(of_task.of_model(model, "grid")),
-            partitions_def=keys.grid_partitions(self.study, model),
+            partitions_def=keys.grid_partitions(self.study, of_task.task, model),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
             pool=GRID_POOL,
-            op_tags={"dagster/priority": str(self._priority(model))},
+            op_tags={"dagster/priority": str(self._priority(of_task.task, model))},
         )
         def grid(
             context: dg.AssetExecutionContext,
@@ -179,9 +179,9 @@ class StudyAssets:
 
         return report_files
 
-    def _priority(self, model: str) -> int:
+    def _priority(self, task: str, model: str) -> int:
         """Cheap models first where one run holds several: first results come early, and mistakes are cheap."""
-        size = self.study.sizes[-1]
+        size = self.study.task_sizes(task)[-1]
         seconds = {name: estimate_cost(one, size, NOMINAL_GENES).seconds for name, one in self.study.models.items()}
         return -sorted(seconds, key=seconds.__getitem__).index(model)
 

@@ -12,7 +12,7 @@ from nsl_assets.study.files import (
     storage_root,
 )
 from nsl_assets.study.rendering import render_project, render_study
-from nsl_assets.study.types import LONGEST_NAME, GridCell, Machine, Night, Project, Study
+from nsl_assets.study.types import LONGEST_NAME, GridCell, Machine, Night, Project, Study, TaskGrid
 
 __all__ = [
     "LONGEST_NAME",
@@ -22,6 +22,7 @@ __all__ = [
     "Night",
     "Project",
     "Study",
+    "TaskGrid",
     "definition_text",
     "load_project",
     "parse_project",

@@ -165,7 +165,7 @@ PUBLISHED_LARGEST = {"embryo": 10_000_000, "pbmc_citeseq": 100_000, "larry": 100
 def test_the_study_of_the_paper_is_valid_and_has_the_published_grid(name: str, tmp_path: Path):
     study = parse_project({"studies": {"paper": paper_study(name, tmp_path / "a.h5ad")}}).study("paper")
     assert (study.sizes[0], study.sizes[-1], len(study.sizes)) == (100, PUBLISHED_LARGEST[name], 10)
-    assert (study.levels[0], len(study.levels), study.n_seeds) == (1.0, 10, 3)
+    assert (study.noise.levels[0], len(study.noise.levels), study.n_seeds) == (1.0, 10, 3)
     assert sorted(study.models) == ["geneformer", "pca", "random_projection", "scvi"]
     assert {model.kind for model in study.models.values()} == set(study.models)
 
