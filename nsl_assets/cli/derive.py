@@ -11,7 +11,7 @@ from nsl_assets.errors import InputError, StudyError
 from nsl_assets.models import has_budget
 from nsl_assets.noise import geometric_levels
 from nsl_assets.randomness import key_digest
-from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, storage_root
+from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, parse_study, storage_root
 from nsl_assets.tasks import inspect, outline
 
 LOWEST_LEVEL = 0.025
@@ -128,7 +128,7 @@ def require_free_name(name: str, content: Mapping[str, Any], project: Project, *
     if name not in project.studies:
         return
     file = storage_root() / "studies" / f"{name}.toml"
-    same_tasks = project.study(name).tasks == parse_project({"studies": {name: content}}).study(name).tasks
+    same_tasks = project.study(name).tasks == parse_study(name, content, file.parent).tasks
     is_ours = made_by is not None and file.is_file() and file.read_text().startswith(f"# {made_by}")
     if not (same_tasks and is_ours):
         where = file if file.is_file() else "dagster_project.toml"

@@ -21,6 +21,7 @@ from nsl_assets.launching import require_launchable
 from nsl_assets.models import estimate_cost
 from nsl_assets.noise import level_of
 from nsl_assets.progress import Progress
+from nsl_assets.public_data import require_data_sets
 from nsl_assets.reporting import write_report
 from nsl_assets.study import Machine, Project, Study
 from nsl_resources.resources import StorageResource, WorkersResource
@@ -75,7 +76,9 @@ class StudyAssets:
         ) -> Iterator[Any]:
             platform = self._platform(storage, workers)
             with plain_failures():
-                require_launchable(study_cost(self.name, self.study, platform), self.machine, platform.artifacts)
+                require_data_sets(self.study, [of_task.task])
+                cost = study_cost(self.name, self.study, platform, [of_task.task])
+                require_launchable(cost, self.machine, platform.artifacts)
                 register(self.name, self.study, platform)
                 task = prepare_data(self.study, of_task.task, platform)
             version = combined_version([data_hash(settings), auxiliary_hash(settings)])
@@ -108,6 +111,8 @@ class StudyAssets:
             progress: dg.ResourceParam[Progress],
         ) -> Iterator[Any]:
             platform = self._platform(storage, workers)
+            with plain_failures():
+                require_data_sets(self.study, [of_task.task])
             for partition in context.partition_keys:
                 level = level_of(partition)
                 with plain_failures():
