@@ -42,12 +42,12 @@ def offline(*_arguments, **_options):
     raise URLError("Network is unreachable")
 
 
-def put_merfish(folder: Path) -> np.ndarray:
+def put_merfish(folder: Path, n_cells: int = 20) -> np.ndarray:
     folder.mkdir(parents=True)
-    names, columns = [f"cell{i}" for i in range(20)], [f"G{i}" for i in range(483)] + ["Blank-1", "Blank-2"]
-    counts = generator("cli data").poisson(2.0, (20, 485))
+    names, columns = [f"cell{i}" for i in range(n_cells)], [f"G{i}" for i in range(483)] + ["Blank-1", "Blank-2"]
+    counts = generator("cli data").poisson(2.0, (n_cells, 485))
     pd.DataFrame(counts, index=names, columns=columns).to_csv(folder / "cell_by_gene_S1R1.csv")
-    pd.DataFrame({"center_x": 1.0, "center_y": range(20)}, index=names).to_csv(folder / "cell_metadata_S1R1.csv")
+    pd.DataFrame({"center_x": 1.0, "center_y": range(n_cells)}, index=names).to_csv(folder / "cell_metadata_S1R1.csv")
     return counts[:, :483]
 
 
@@ -176,11 +176,11 @@ def test_the_published_study_of_larry_reads_truncated_counts(nsl: Nsl, storage: 
 
 @pytest.fixture
 def paper(storage: Path) -> Path:
-    """The storage of a project with the study `paper`; merfish, of few cells, is the only data set that is fetched."""
+    """The storage of a project with the study `paper`; of merfish there is a small version, not yet fetched."""
     content = paper_study()
     content["grids"]["merfish"] = {"sizes": [10], "levels": [1.0, 0.5]}
     save_study("paper", content, storage)
-    put_merfish(storage / "data" / "merfish")
+    put_merfish(storage / "data" / "merfish", n_cells=600)
     return storage
 
 
@@ -198,8 +198,8 @@ def test_a_study_whose_data_are_not_here_says_how_to_get_them_before_any_work(ns
 
 def test_of_a_study_whose_data_are_here_in_part_this_part_is_planned_and_nothing_is_run(nsl: Nsl, paper: Path):
     assert nsl("data", "fetch", "merfish")[0] == 0
-    code, out, _ = nsl("plan", "paper")
-    assert code == 0
+    code, out, err = nsl("plan", "paper")
+    assert code == 0, err
     assert "1 training sizes × 2 noise levels × 3 seeds" in out
     assert "task 'larry' is not priced" in out and "task 'merfish'" not in out
     plan = json.loads(nsl("plan", "paper", "--json")[1])

@@ -136,9 +136,10 @@ def test_a_study_whose_data_were_never_here_keeps_nothing_of_others(
     project: Path, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "one")
-    run("one", project, storage)
     save_study("paper", paper_study(), storage)
-    write(project, "two", seed=1)
+    for kind in KINDS:
+        with Artifacts(storage).create(kind, "a" * 32, {}) as folder:
+            (folder / "content.txt").write_text("of a study that is gone")
     collect_garbage(None, is_dry_run=False, as_json=False)
     assert capsys.readouterr().err == ""
     assert set(stored(storage).values()) == {0}
