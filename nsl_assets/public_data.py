@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from nsl_assets.datasets import Place, place_of_file
 from nsl_assets.errors import InputError
 from nsl_assets.study import Study, data_root
-from nsl_assets.tasks import FileTask, TaskSettings
+from nsl_assets.tasks import FileTask, Finding, TaskSettings, inspect
 
 
 def missing_data(task: TaskSettings) -> Place | None:
@@ -24,6 +24,12 @@ def missing_data_sets(study: Study) -> Mapping[str, Place]:
 def missing_text(where: Place) -> str:
     """That a data set is not here, and what to do."""
     return f"the public data set {where.data_set.name} is not here ({where.path}). {where.advice()}"
+
+
+def findings(task: TaskSettings) -> list[Finding]:
+    """All findings about a task before it runs; how to get its data set where that is not here."""
+    missing = missing_data(task)
+    return inspect(task) if missing is None else [Finding("error", "file", missing_text(missing))]
 
 
 def require_data_sets(study: Study, tasks: Iterable[str] | None = None) -> None:

@@ -10,9 +10,10 @@ from nsl_assets.cli.file_task import FileTaskOptions
 from nsl_assets.errors import InputError, StudyError
 from nsl_assets.models import has_budget
 from nsl_assets.noise import geometric_levels
+from nsl_assets.public_data import findings
 from nsl_assets.randomness import key_digest
 from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, parse_study, storage_root
-from nsl_assets.tasks import inspect, outline
+from nsl_assets.tasks import outline
 
 LOWEST_LEVEL = 0.025
 SMALLEST_SIZE = 250
@@ -71,7 +72,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
     }
     # Options first, they cost nothing; then the file, all of its problems at once.
     settings = parse_project({"studies": {name: content}}).study(name).tasks["cells"]
-    problems = [finding.message for finding in inspect(settings) if finding.level == "error"]
+    problems = [finding.message for finding in findings(settings) if finding.level == "error"]
     if problems:
         raise InputError("\n".join(problems))
     n_sizes = request.n_sizes or len(template["sizes"])

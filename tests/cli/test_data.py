@@ -222,6 +222,8 @@ def test_check_of_a_data_set_that_is_not_here_says_how_to_get_it(nsl: Nsl, stora
         code, out, _ = nsl("check", file, "--auxiliary", "obsm:protein_counts")
         assert code == 1
         assert "nsl data fetch pbmc_citeseq" in out and "pbmc_seurat_v4.h5ad" in out
+    code, _, err = nsl("run", "--h5ad", "data:pbmc_citeseq", "--auxiliary", "obsm:protein_counts")
+    assert code == 1 and "nsl data fetch pbmc_citeseq" in err
     code, out, _ = nsl("check", storage / "data" / "pbmc_citeseq" / "mine.h5ad", "--auxiliary", "obs:x")
     assert code == 1 and "There is no file" in out
 
