@@ -30,13 +30,13 @@ def require_room(cost: StudyCost, machine: Machine) -> None:
         if model.n_left and model.memory_mib > budget.memory_mib:
             raise InputError(
                 f"a worker of model '{model.model}' (task '{model.task}') is expected to need"
-                f" {model.memory_mib:,.0f} MiB; workers may use {budget.memory_mib:,} MiB here. Lower the training sizes, or raise memory_mib of [machine]."
+                f" {model.memory_mib:,.0f} MiB; workers may use {budget.memory_mib:,} MiB here."
+                " Lower the training sizes, or raise memory_mib of [machine]."
             )
         if model.n_left and model.cores > budget.cores:
             raise InputError(
                 f"a worker of model '{model.model}' (task '{model.task}') takes {model.cores} cores; workers may use"
-                f" {budget.cores} here."
-                " Lower worker_threads of [machine] or n_devices of the model."
+                f" {budget.cores} here. Lower worker_threads of [machine] or n_devices of the model."
             )
 
 
@@ -46,9 +46,9 @@ def require_time(cost: StudyCost, machine: Machine) -> None:
         if model.n_left and model.device == "cpu" and model.seconds_a_cell > machine.worker_timeout_s:
             raise InputError(
                 f"one cell of the grid of model '{model.model}' (task '{model.task}') is expected to take"
-                f" {duration(model.seconds_a_cell)} on this CPU; a worker is stopped after {duration(machine.worker_timeout_s)}. Take the budget"
-                " `quick` (--budget quick, or in the study), a machine with a GPU, or raise worker_timeout_s of"
-                " [machine]."
+                f" {duration(model.seconds_a_cell)} on this CPU; a worker is stopped after"
+                f" {duration(machine.worker_timeout_s)}. Take the budget `quick` (--budget quick, or in the"
+                " study), a machine with a GPU, or raise worker_timeout_s of [machine]."
             )
 
 
