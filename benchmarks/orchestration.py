@@ -114,7 +114,7 @@ def our_cost() -> "Ours":
     job = build_definitions(project, {"workers": workers}).resolve_implicit_global_asset_job_def()
     of_task = keys.TaskKeys("instant", "simulated")
     grid = [of_task.of_model("random_projection", asset) for asset in keys.GRID_ASSETS]
-    levels = sorted(map(level_key, study.levels))
+    levels = sorted(map(level_key, study.levels_of("simulated")))
     corners = [f"{keys.size_key(SIZES[0])}|{levels[0]}", f"{keys.size_key(SIZES[-1])}|{levels[-1]}"]
     with dg.DagsterInstance.get() as instance:
         materialize(job, instance, [of_task.source])

@@ -1,7 +1,7 @@
 """What a study will cost, before it runs: cells of the grid, time, memory and disk."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from nsl_assets.errors import StorageError
@@ -92,9 +92,9 @@ class StudyCost:
         return self.noised_disk_mib + sum(model.disk_mib for model in self.models)
 
 
-def study_cost(name: str, study: Study, platform: Platform) -> StudyCost:
-    """Cost of what is left of a study on this machine; see `cells_cost`."""
-    return cells_cost(name, study, study.cells(), platform)
+def study_cost(name: str, study: Study, platform: Platform, tasks: Collection[str] | None = None) -> StudyCost:
+    """Cost of what is left of a study, or of some of its tasks, on this machine; see `cells_cost`."""
+    return cells_cost(name, study, (cell for cell in study.cells() if tasks is None or cell.task in tasks), platform)
 
 
 def cells_cost(name: str, study: Study, cells: Iterable[GridCell], platform: Platform) -> StudyCost:

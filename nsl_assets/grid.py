@@ -103,9 +103,10 @@ def prepare_data(study: Study, task: str, platform: Platform) -> Task:
 
 def require_enough_cells(study: Study, task: str, n_train_pool: int) -> None:
     """InputError where a study asks for more training cells than the train pool of a task has."""
-    if study.sizes[-1] > n_train_pool:
+    largest = study.task_sizes(task)[-1]
+    if largest > n_train_pool:
         raise InputError(
-            f"the study asks for {study.sizes[-1]} training cells, but the train pool of task '{task}' has"
+            f"the study asks for {largest} training cells, but the train pool of task '{task}' has"
             f" {n_train_pool}. Lower `sizes`, or lower the task's probe_fraction and validation_fraction."
         )
 
@@ -147,7 +148,8 @@ def prepare_noised(study: Study, task: str, level: float, seed: int, platform: P
 
 def stored_noised(study: Study, task: str, artifacts: Artifacts) -> list[Noised]:
     """The thinned data sets of a task that are stored, over levels and seeds."""
-    wanted = ((level, seed, noised_hash(study, task, level, seed)) for level in study.levels for seed in study.seeds)
+    points = ((level, seed) for level in study.levels_of(task) for seed in study.seeds)
+    wanted = ((level, seed, noised_hash(study, task, level, seed)) for level, seed in points)
     return [
         _opened_noised(digest, level, seed, artifacts)
         for level, seed, digest in wanted

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nsl_assets.chain import Link, links
-from nsl_assets.errors import NslError
+from nsl_assets.errors import NslError, StorageError
 from nsl_assets.grid import is_measured
 from nsl_assets.identity import CellHashes, cell_hashes
 from nsl_assets.study import GridCell, Study
@@ -65,17 +65,38 @@ def needs_of(studies: Mapping[str, Study], artifacts: Artifacts, results: Result
     spared: dict[Link, str] = {}
     unreadable: dict[str, str] = {}
     recorded: set[str] = set()
+    started = _started_studies(results)
     for name, study in studies.items():
-        try:
-            cells = [(cell, cell_hashes(study, cell)) for cell in study.cells()]
-        except (NslError, OSError) as error:
-            unreadable[name] = str(error)
+        cells, problems = _hashed_cells(study)
+        if problems and name in started:
+            unreadable[name] = "\n".join(problems)
             recorded |= results.recorded_artifacts(name)
-            continue
         left_out = _models_left_out(name, study, cells, artifacts)
         spared |= left_out
         needed |= {link for _, hashes in cells for link in links(hashes)} - left_out.keys()
     return Needs(frozenset(needed), spared, unreadable, frozenset(recorded))
+
+
+def _started_studies(results: Results) -> frozenset[str]:
+    """Studies whose source was made once: no other has anything in the storage."""
+    try:
+        return frozenset(str(row["study"]) for row in results.query("select distinct study from study"))
+    except StorageError:  # nothing was published yet
+        return frozenset()
+
+
+def _hashed_cells(study: Study) -> tuple[list[MeasuredCell], list[str]]:
+    """All cells of the grid with their hashes, and why those of some tasks are not known."""
+    cells: list[MeasuredCell] = []
+    problems = {}
+    for cell in study.cells():
+        if cell.task in problems:
+            continue
+        try:
+            cells.append((cell, cell_hashes(study, cell)))
+        except (NslError, OSError) as error:
+            problems[cell.task] = str(error)
+    return cells, list(problems.values())
 
 
 def _models_left_out(name: str, study: Study, cells: list[MeasuredCell], artifacts: Artifacts) -> dict[Link, str]:

@@ -68,7 +68,7 @@ def cell_hashes(study: Study, cell: GridCell) -> CellHashes:
     noised = noised_hash(study, cell.task, cell.level, cell.seed)
     auxiliary = auxiliary_hash(study.tasks[cell.task])
     untrained = None
-    if study.measures_untrained(cell.model, cell.n_cells, cell.level):
+    if study.measures_untrained(cell.task, cell.model, cell.n_cells, cell.level):
         untrained = _model_hashes(study, cell, noised, auxiliary, n_cells=None)
     return CellHashes(
         data=data_hash(study.tasks[cell.task]),

@@ -29,13 +29,14 @@ def require_room(cost: StudyCost, machine: Machine) -> None:
     for model in cost.models:
         if model.n_left and model.memory_mib > budget.memory_mib:
             raise InputError(
-                f"a worker of model '{model.model}' is expected to need {model.memory_mib:,.0f} MiB; workers may use"
-                f" {budget.memory_mib:,} MiB here. Lower the training sizes, or raise memory_mib of [machine]."
+                f"a worker of model '{model.model}' (task '{model.task}') is expected to need"
+                f" {model.memory_mib:,.0f} MiB; workers may use {budget.memory_mib:,} MiB here."
+                " Lower the training sizes, or raise memory_mib of [machine]."
             )
         if model.n_left and model.cores > budget.cores:
             raise InputError(
-                f"a worker of model '{model.model}' takes {model.cores} cores; workers may use {budget.cores} here."
-                " Lower worker_threads of [machine] or n_devices of the model."
+                f"a worker of model '{model.model}' (task '{model.task}') takes {model.cores} cores; workers may use"
+                f" {budget.cores} here. Lower worker_threads of [machine] or n_devices of the model."
             )
 
 
@@ -44,10 +45,10 @@ def require_time(cost: StudyCost, machine: Machine) -> None:
     for model in cost.models:
         if model.n_left and model.device == "cpu" and model.seconds_a_cell > machine.worker_timeout_s:
             raise InputError(
-                f"one cell of the grid of model '{model.model}' is expected to take {duration(model.seconds_a_cell)} on"
-                f" this CPU; a worker is stopped after {duration(machine.worker_timeout_s)}. Take the budget"
-                " `quick` (--budget quick, or in the study), a machine with a GPU, or raise worker_timeout_s of"
-                " [machine]."
+                f"one cell of the grid of model '{model.model}' (task '{model.task}') is expected to take"
+                f" {duration(model.seconds_a_cell)} on this CPU; a worker is stopped after"
+                f" {duration(machine.worker_timeout_s)}. Take the budget `quick` (--budget quick, or in the"
+                " study), a machine with a GPU, or raise worker_timeout_s of [machine]."
             )
 
 

@@ -1,20 +1,13 @@
 """`nsl data`: the public data sets: which there are, fetching one, and where its file is."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from nsl_assets.cli.data_progress import DataProgress
 from nsl_assets.cli.output import show, show_error, show_json, table
 from nsl_assets.datasets import DATA_SETS, DataSet, Place, data_set, fetch, options_of, place
 from nsl_assets.errors import InputError
-from nsl_assets.study import storage_root
-
-
-def data_folder() -> Path:
-    """Where public data sets lie: NSL_DATA, or `data/` of the storage folder."""
-    return Path(os.environ.get("NSL_DATA") or storage_root() / "data").expanduser().resolve()
+from nsl_assets.study import data_root
 
 
 def list_data_sets(*, as_json: bool) -> None:
@@ -38,14 +31,14 @@ def list_data_sets(*, as_json: bool) -> None:
     show("")
     for where in places:
         show(f"{where.data_set.name}: {where.data_set.title}. Hidden signal: {where.data_set.signal}.")
-    show(f"\nFolder: {data_folder()} (NSL_DATA names another). nsl data fetch NAME makes the .h5ad file of one.")
+    show(f"\nFolder: {data_root()} (NSL_DATA names another). nsl data fetch NAME makes the .h5ad file of one.")
 
 
 def fetch_data_set(name: str, arguments: Sequence[str], *, as_json: bool) -> None:
     """Fetch what is missing of a data set, make its .h5ad, and print where it is; progress on stderr."""
     where = _place(data_set(name), arguments)
     with DataProgress.on_stderr() as progress:
-        path = fetch(where.data_set, where.options, data_folder(), progress.advance)
+        path = fetch(where.data_set, where.options, data_root(), progress.advance)
     if as_json:
         show_json(_about(where))
         return
@@ -62,14 +55,14 @@ def show_place(name: str, arguments: Sequence[str], *, as_json: bool) -> int:
         show(str(where.path))
     if where.is_made:
         return 0
-    show_error(f"it is not there yet ({where.state()}): nsl data fetch {' '.join([name, *arguments])}")
+    show_error(f"it is not there yet ({where.state()}): {where.command}")
     for source in where.missing():
         show_error(f"missing: {source.advice(where.folder)}")
     return 1
 
 
 def _place(one: DataSet, arguments: Sequence[str]) -> Place:
-    return place(one, options_of(one, _named_values(arguments)), data_folder())
+    return place(one, options_of(one, _named_values(arguments)), data_root())
 
 
 def _named_values(arguments: Sequence[str]) -> dict[str, str]:

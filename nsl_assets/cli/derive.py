@@ -10,9 +10,10 @@ from nsl_assets.cli.file_task import FileTaskOptions
 from nsl_assets.errors import InputError, StudyError
 from nsl_assets.models import has_budget
 from nsl_assets.noise import geometric_levels
+from nsl_assets.public_data import findings
 from nsl_assets.randomness import key_digest
-from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, storage_root
-from nsl_assets.tasks import inspect, outline
+from nsl_assets.study import LONGEST_NAME, Project, Study, parse_project, parse_study, storage_root
+from nsl_assets.tasks import outline
 
 LOWEST_LEVEL = 0.025
 SMALLEST_SIZE = 250
@@ -71,7 +72,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
     }
     # Options first, they cost nothing; then the file, all of its problems at once.
     settings = parse_project({"studies": {name: content}}).study(name).tasks["cells"]
-    problems = [finding.message for finding in inspect(settings) if finding.level == "error"]
+    problems = [finding.message for finding in findings(settings) if finding.level == "error"]
     if problems:
         raise InputError("\n".join(problems))
     n_sizes = request.n_sizes or len(template["sizes"])
@@ -81,7 +82,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
 def _template(study: Study) -> dict[str, Any]:
     """What another study says, but for what belongs to its data."""
     content = study.model_dump(
-        mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks"}
+        mode="json", exclude_none=True, exclude_unset=True, exclude={"description", "owners", "tasks", "grids"}
     )
     return content | {
         "models": {name: one for name, one in content["models"].items() if one["kind"] not in OF_THE_DATA}
@@ -128,7 +129,7 @@ def require_free_name(name: str, content: Mapping[str, Any], project: Project, *
     if name not in project.studies:
         return
     file = storage_root() / "studies" / f"{name}.toml"
-    same_tasks = project.study(name).tasks == parse_project({"studies": {name: content}}).study(name).tasks
+    same_tasks = project.study(name).tasks == parse_study(name, content, file.parent).tasks
     is_ours = made_by is not None and file.is_file() and file.read_text().startswith(f"# {made_by}")
     if not (same_tasks and is_ours):
         where = file if file.is_file() else "dagster_project.toml"

@@ -38,11 +38,11 @@ class _Execution:
         return self.failures
 
     def _task(self, of_task: keys.TaskKeys) -> None:
-        levels = sorted(level_key(level) for level in self.study.levels)
+        levels = sorted(level_key(level) for level in self.study.levels_of(of_task.task))
         if not self._materialize([of_task.source]) or not self._materialize([of_task.noised], levels):
             return
         for model in self.study.models:
-            sizes = self.study.sizes_of(model)
+            sizes = self.study.sizes_of(of_task.task, model)
             grid = [of_task.of_model(model, asset) for asset in keys.GRID_ASSETS]
             corners = [f"{keys.size_key(sizes[0])}|{levels[0]}", f"{keys.size_key(sizes[-1])}|{levels[-1]}"]
             self._materialize(grid, corners)
@@ -52,9 +52,9 @@ class _Execution:
         self._materialize([of_task.advice])
 
     def _laws(self, of_task: keys.TaskKeys, model: str, levels: list[str]) -> None:
-        sizes = [keys.size_key(n_cells) for n_cells in self.study.sizes_of(model)]
+        sizes = [keys.size_key(n_cells) for n_cells in self.study.sizes_of(of_task.task, model)]
         partitions: dict[str, list[str] | None] = {"noise_law": sizes, "cell_number_law": levels, "joint_law": None}
-        for law in keys.law_names(self.study, model):
+        for law in keys.law_names(self.study, of_task.task, model):
             self._materialize([of_task.of_model(model, law)], partitions[law])
 
     def _materialize(self, assets: list[dg.AssetKey], partitions: list[str] | None = None) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nsl_assets.errors import StudyError
+from nsl_assets.study import task_file
 
 AUXILIARY: Final = ("auxiliary", "group", "unknown")
 PAIRED: Final = ("paired_auxiliary", "reference_components")
@@ -79,7 +80,7 @@ class FileTaskOptions:
         content = {FIELD_OF.get(name, name): _plain(given[name]) for name in task.options if name in given}
         if self.total_umis is not None:
             content["total_umis"] = _number_or_text(self.total_umis)
-        return {"kind": task.kind, "path": str(file.expanduser().resolve()), **task.fixed, **content}
+        return {"kind": task.kind, "path": str(task_file(file, Path.cwd()).resolve()), **task.fixed, **content}
 
     def about(self, auxiliary: str | None) -> str:
         """What the task is about, for people."""

@@ -1,5 +1,6 @@
 """`nsl run` and `nsl plan`: the same assets as in the UI, on the same Dagster instance, in this process."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from nsl_assets.estimate import StudyCost, study_cost
 from nsl_assets.grid import Platform, require_enough_cells
 from nsl_assets.launching import require_launchable, require_room
 from nsl_assets.progress import Progress, duration
+from nsl_assets.public_data import missing_data_sets, missing_text, require_data_sets
 from nsl_assets.study import Project, Study, load_project, parse_project, save_study, storage_root
 from nsl_assets.tasks import inspect, outline
 from nsl_resources.artifacts import Artifacts
@@ -28,13 +30,20 @@ FORMULA = {"cpu": "formula", "gpu": "formula of a CPU"}
 def plan_only(study: str | None, request: Request | None, *, as_json: bool) -> None:
     """Check the data, price the study, print it. Nothing is written."""
     name, project = _project_with(study, request)
-    warnings = _checked(project.study(name))
-    cost = _cost(name, project)
+    missing = missing_data_sets(project.study(name))
+    tasks = [task for task in project.study(name).tasks if task not in missing]
+    if not tasks:
+        require_data_sets(project.study(name))
+    warnings = _checked(project.study(name), tasks)
+    cost = _cost(name, project, tasks)
     if as_json:
+        unpriced = {task: where.command for task, where in missing.items()}
         models = [asdict(model) for model in cost.models]
-        show_json({"study": name, **_summary(cost), "models": models, "warnings": warnings})
+        show_json({"study": name, **_summary(cost), "models": models, "not_priced": unpriced, "warnings": warnings})
     else:
-        show("\n".join([_plan_text(name, project.study(name), cost), *(f"warning: {one}" for one in warnings)]))
+        show("\n".join([_plan_text(name, project.study(name), cost, tasks), *(f"warning: {one}" for one in warnings)]))
+        for task, where in missing.items():
+            show(f"task '{task}' is not priced: {missing_text(where)}")
 
 
 def run_study(study: str | None, request: Request | None, *, as_json: bool) -> int:
@@ -49,8 +58,10 @@ def run_study(study: str | None, request: Request | None, *, as_json: bool) -> i
         name = _named(study, load_project())
         _require_storage()
     project = load_project()
-    warnings = _checked(project.study(name))
-    cost = _cost(name, project)
+    require_data_sets(project.study(name))
+    tasks = list(project.study(name).tasks)
+    warnings = _checked(project.study(name), tasks)
+    cost = _cost(name, project, tasks)
     require_launchable(cost, project.machine, Artifacts(storage_root()))
     progress = Progress.on_stderr()
     for warning in warnings:
@@ -88,9 +99,9 @@ def _named(study: str | None, project: Project) -> str:
     return study
 
 
-def _checked(study: Study) -> list[str]:
+def _checked(study: Study, tasks: Sequence[str]) -> list[str]:
     """What should be known about the tasks before anything runs. InputError with everything that cannot be used."""
-    found = [(task, finding) for task, settings in study.tasks.items() for finding in inspect(settings)]
+    found = [(task, finding) for task in tasks for finding in inspect(study.tasks[task])]
     said = {
         level: [f"task '{task}': {finding.message}" for task, finding in found if finding.level == level]
         for level in ("error", "warning")
@@ -100,11 +111,12 @@ def _checked(study: Study) -> list[str]:
     return said["warning"]
 
 
-def _cost(name: str, project: Project) -> StudyCost:
+def _cost(name: str, project: Project, tasks: Sequence[str]) -> StudyCost:
+    """Cost of some tasks of a study. InputError where they cannot run on this machine."""
     study = project.study(name)
-    for task, settings in study.tasks.items():
-        require_enough_cells(study, task, outline(settings).n_train_pool)
-    cost = study_cost(name, study, platform_of(project))
+    for task in tasks:
+        require_enough_cells(study, task, outline(study.tasks[task]).n_train_pool)
+    cost = study_cost(name, study, platform_of(project), tasks)
     require_room(cost, project.machine)
     return cost
 
@@ -151,7 +163,7 @@ def _summary(cost: StudyCost) -> dict[str, Any]:
     }
 
 
-def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
+def _plan_text(name: str, study: Study, cost: StudyCost, tasks: Sequence[str]) -> str:
     rows = [
         {
             "task": model.task,
@@ -166,13 +178,24 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
         }
         for model in cost.models
     ]
-    grid = f"{len(study.sizes)} training sizes × {len(study.levels)} noise levels × {study.n_seeds} seeds"
     return (
-        f"study {name}: {grid}\n{table(rows)}\n"
+        f"study {name}: {_grid_text(study, tasks)}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
         f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
         f"\n{_budget_hint(study, cost)}".rstrip()
     )
+
+
+def _grid_text(study: Study, tasks: Sequence[str]) -> str:
+    """How large the grid of these tasks is; task by task where they differ in that."""
+    by_task = {
+        task: f"{len(study.task_sizes(task))} training sizes × {len(study.levels_of(task))} noise levels"
+        f" × {study.n_seeds} seeds"
+        for task in tasks
+    }
+    if len(set(by_task.values())) == 1:
+        return f"{next(iter(by_task.values()))}{' for each task' * (len(by_task) > 1)}"
+    return ", ".join(f"{task}: {grid}" for task, grid in by_task.items())
 
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from nsl_assets.errors import NslError
 from nsl_assets.estimate import study_cost
 from nsl_assets.grid import Platform
 from nsl_assets.progress import duration
+from nsl_assets.public_data import missing_data_sets
 from nsl_assets.study import Project, load_project
 
 FAILED = """
@@ -39,19 +40,24 @@ def _state(name: str, project: Project, platform: Platform) -> dict[str, Any]:
     failures = _failures(name, platform)
     n_cells = sum(1 for _ in study.cells())
     state = {"study": name, "grid_cells": n_cells, "failed": len(failures), "failures": failures}
+    missing = missing_data_sets(study)
+    note = f"data not here: {', '.join(where.command for where in missing.values())}" if missing else ""
+    here = [task for task in study.tasks if task not in missing]
+    if not here:
+        return {**state, "done": None, "left": None, "eta_s": None, "eta": "unknown", "note": note}
     try:
-        cost = study_cost(name, study, platform)
+        cost = study_cost(name, study, platform, here)
     except NslError as error:
         # The data of one study may be gone (moved file); the others still have a state.
         return {**state, "done": None, "left": None, "eta_s": None, "eta": "unknown", "note": str(error)}
-    eta = "done" if cost.n_left == 0 else duration(cost.seconds)
+    eta = duration(cost.seconds) if cost.n_left or missing else "done"
     return {
         **state,
-        "done": n_cells - cost.n_left,
+        "done": cost.n_grid_cells - cost.n_left,
         "left": cost.n_left,
         "eta_s": cost.seconds,
         "eta": eta,
-        "note": "",
+        "note": note,
     }
 
 

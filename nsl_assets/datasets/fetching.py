@@ -86,6 +86,24 @@ class Place:
             return "to make"
         return "to download" if all(source.addresses for source in missing) else "to fetch by hand"
 
+    @property
+    def command(self) -> str:
+        """The command that makes the file."""
+        defaults = self.data_set.options().model_dump(mode="json")
+        options = self.options.model_dump(mode="json").items()
+        changed = [f"--{key.replace('_', '-')} {value}" for key, value in options if value != defaults[key]]
+        return " ".join(["nsl data fetch", self.data_set.name, *changed])
+
+    def advice(self) -> str:
+        """What a person has to do to have the .h5ad, with and without a network."""
+        missing = self.missing()
+        if not missing:
+            return f"Its files are there: `{self.command}` makes it."
+        files = "".join(f"\n  {source.advice(self.folder)}" for source in missing)
+        if self.state() == "to fetch by hand":
+            return f"Download by hand, then `{self.command}` makes it:{files}"
+        return f"`{self.command}` gets it. Without a network, first put there by hand:{files}"
+
     def _is_there(self, source: SourceFile) -> bool:
         return any((self.folder / name).is_file() for name in (source.name, *source.other_names))
 

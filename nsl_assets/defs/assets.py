@@ -21,6 +21,7 @@ from nsl_assets.launching import require_launchable
 from nsl_assets.models import estimate_cost
 from nsl_assets.noise import level_of
 from nsl_assets.progress import Progress
+from nsl_assets.public_data import require_data_sets
 from nsl_assets.reporting import write_report
 from nsl_assets.study import Machine, Project, Study
 from nsl_resources.resources import StorageResource, WorkersResource
@@ -75,7 +76,9 @@ class StudyAssets:
         ) -> Iterator[Any]:
             platform = self._platform(storage, workers)
             with plain_failures():
-                require_launchable(study_cost(self.name, self.study, platform), self.machine, platform.artifacts)
+                require_data_sets(self.study, [of_task.task])
+                cost = study_cost(self.name, self.study, platform, [of_task.task])
+                require_launchable(cost, self.machine, platform.artifacts)
                 register(self.name, self.study, platform)
                 task = prepare_data(self.study, of_task.task, platform)
             version = combined_version([data_hash(settings), auxiliary_hash(settings)])
@@ -98,7 +101,7 @@ class StudyAssets:
         @dg.multi_asset(
             specs=[spec],
             name=op_name(of_task.noised),
-            partitions_def=keys.noise_partitions(self.study),
+            partitions_def=keys.noise_partitions(self.study, of_task.task),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
         def noised(
@@ -108,6 +111,8 @@ class StudyAssets:
             progress: dg.ResourceParam[Progress],
         ) -> Iterator[Any]:
             platform = self._platform(storage, workers)
+            with plain_failures():
+                require_data_sets(self.study, [of_task.task])
             for partition in context.partition_keys:
                 level = level_of(partition)
                 with plain_failures():
@@ -136,10 +141,10 @@ class StudyAssets:
         @dg.multi_asset(
             specs=specs,
             name=op_name(of_task.of_model(model, "grid")),
-            partitions_def=keys.grid_partitions(self.study, model),
+            partitions_def=keys.grid_partitions(self.study, of_task.task, model),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
             pool=GRID_POOL,
-            op_tags={"dagster/priority": str(self._priority(model))},
+            op_tags={"dagster/priority": str(self._priority(of_task.task, model))},
         )
         def grid(
             context: dg.AssetExecutionContext,
@@ -179,9 +184,9 @@ class StudyAssets:
 
         return report_files
 
-    def _priority(self, model: str) -> int:
+    def _priority(self, task: str, model: str) -> int:
         """Cheap models first where one run holds several: first results come early, and mistakes are cheap."""
-        size = self.study.sizes[-1]
+        size = self.study.task_sizes(task)[-1]
         seconds = {name: estimate_cost(one, size, NOMINAL_GENES).seconds for name, one in self.study.models.items()}
         return -sorted(seconds, key=seconds.__getitem__).index(model)
 

@@ -84,10 +84,11 @@ def _no_leakage(of_task: keys.TaskKeys, study: Study) -> dg.AssetChecksDefinitio
     def check(storage: StorageResource) -> dg.AssetCheckResult:
         task = stored_task(study.tasks[of_task.task], storage.artifacts)
         varies = task.pairing is not None
+        levels = study.levels_of(of_task.task)
         drawn = [
             tasks.leakage(task, task.pairs(seed, level))
             for seed in (study.seeds if varies else study.seeds[:1])
-            for level in (study.levels if varies else study.levels[:1])
+            for level in (levels if varies else levels[:1])
         ]
         counts = {name: max(getattr(one, name) or 0 for one in drawn) for name in LEAKAGE}
         certified = _certificates(storage.results, of_task)

@@ -19,6 +19,7 @@ from nsl_assets.grid import Measuring, Noised, Outcome, Platform, prepare_noised
 from nsl_assets.identity import noised_hash
 from nsl_assets.launching import require_launchable
 from nsl_assets.progress import Progress
+from nsl_assets.public_data import require_data_sets
 from nsl_assets.study import GridCell, Study
 
 LINE_EVERY_S = 2.0
@@ -48,6 +49,7 @@ class GridRun:
         """
         cells = [cell for partition in self.context.partition_keys for cell in self._cells(partition)]
         with plain_failures():
+            require_data_sets(self.study, [self.of_task.task])
             self._require_launchable(cells)
             self._thin({cell.level for cell in cells})
             self.progress.begin(len(cells))

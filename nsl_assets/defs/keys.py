@@ -48,16 +48,16 @@ class TaskKeys:
         return dg.AssetKey([self.study, self.task, model, name])
 
 
-def law_names(study: Study, model: str) -> list[str]:
-    """The laws that the grid of a model is large enough for."""
-    n_sizes = len(study.sizes_of(model))
+def law_names(study: Study, task: str, model: str) -> list[str]:
+    """The laws that the grid of a model on a task is large enough for."""
+    n_sizes = len(study.sizes_of(task, model))
     smallest = {"noise_law": 1, "cell_number_law": CELL_NUMBER_LAW_SIZES, "joint_law": JOINT_LAW_SIZES}
     return [law for law, needed in smallest.items() if n_sizes >= needed]
 
 
 def law_keys_of(of_task: TaskKeys, study: Study) -> list[dg.AssetKey]:
     """All laws that are fitted to the measurements of a task."""
-    return [of_task.of_model(model, law) for model in study.models for law in law_names(study, model)]
+    return [of_task.of_model(model, law) for model in study.models for law in law_names(study, of_task.task, model)]
 
 
 def finding_keys(name: str, study: Study) -> list[dg.AssetKey]:
@@ -101,19 +101,20 @@ def size_of(key: str) -> int:
     return int(key.removeprefix("n"))
 
 
-def noise_partitions(study: Study) -> dg.StaticPartitionsDefinition:
+def noise_partitions(study: Study, task: str) -> dg.StaticPartitionsDefinition:
     """One partition a noise level."""
-    return dg.StaticPartitionsDefinition(sorted(level_key(level) for level in study.levels))
+    return dg.StaticPartitionsDefinition(sorted(level_key(level) for level in study.levels_of(task)))
 
 
-def size_partitions(study: Study, model: str) -> dg.StaticPartitionsDefinition:
+def size_partitions(study: Study, task: str, model: str) -> dg.StaticPartitionsDefinition:
     """One partition a training size."""
-    return dg.StaticPartitionsDefinition([size_key(n_cells) for n_cells in study.sizes_of(model)])
+    return dg.StaticPartitionsDefinition([size_key(n_cells) for n_cells in study.sizes_of(task, model)])
 
 
-def grid_partitions(study: Study, model: str) -> dg.MultiPartitionsDefinition:
+def grid_partitions(study: Study, task: str, model: str) -> dg.MultiPartitionsDefinition:
     """Training sizes × noise levels; Dagster takes exactly two dimensions, so the seeds are inside."""
-    return dg.MultiPartitionsDefinition({CELLS: size_partitions(study, model), NOISE: noise_partitions(study)})
+    sizes, levels = size_partitions(study, task, model), noise_partitions(study, task)
+    return dg.MultiPartitionsDefinition({CELLS: sizes, NOISE: levels})
 
 
 def grid_key(n_cells: int, level: float) -> dg.MultiPartitionKey:

@@ -62,7 +62,7 @@ class LawAssets:
         for task in self.study.tasks:
             of_task = keys.TaskKeys(self.name, task)
             for model in self.study.models:
-                assets += [factories[law](of_task, model) for law in keys.law_names(self.study, model)]
+                assets += [factories[law](of_task, model) for law in keys.law_names(self.study, task, model)]
             if len(self.study.models) > 1:
                 assets.append(self.model_comparison(of_task))
             assets.append(self.advice(of_task))
@@ -80,7 +80,7 @@ class LawAssets:
         @dg.multi_asset(
             specs=[spec],
             name=op_name(key),
-            partitions_def=keys.size_partitions(self.study, model),
+            partitions_def=keys.size_partitions(self.study, of_task.task, model),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
         def noise_law(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
@@ -89,6 +89,7 @@ class LawAssets:
             fitted = laws.fit_curves([one for one in curves if one.n_cells in wanted], self.study.laws)
             headline = [one for one in fitted if self._is_headline(one.measured.estimator)]
             compared = laws.compare_laws_of_each([one.measured for one in headline])
+            levels = self.study.levels_of(of_task.task)
             rows: dict[TableName, Sequence[Row]] = {
                 "noise_law": noise_law_rows(self.name, self.study, fitted),
                 "law_comparison": law_comparison_rows(self.name, self.study, compared),
@@ -102,9 +103,7 @@ class LawAssets:
                     wanted[n_cells],
                     data_version=law_hash("noise_law", [one.measured.digest], self.study),
                     code_version=law_version(self.study),
-                    dependencies=newest(
-                        context.instance, upstream, [keys.grid_key(n_cells, q) for q in self.study.levels]
-                    ),
+                    dependencies=newest(context.instance, upstream, [keys.grid_key(n_cells, q) for q in levels]),
                     metadata=law_metadata(one, rivals, picture_of(one)),
                 )
             yield from ()
@@ -123,13 +122,14 @@ class LawAssets:
         @dg.multi_asset(
             specs=[spec],
             name=op_name(key),
-            partitions_def=keys.noise_partitions(self.study),
+            partitions_def=keys.noise_partitions(self.study, of_task.task),
             backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
         )
         def cell_number_law(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
             wanted = {level_of(partition): partition for partition in context.partition_keys}
             curves = laws.curves_over_cells(self._curves(storage.results, of_task, model))
             fitted = laws.fit_cells([one for one in curves if one.level in wanted], self.study.laws)
+            sizes = self.study.sizes_of(of_task.task, model)
             land_rows(storage.results, {"cell_number_law": cell_number_law_rows(self.name, self.study, fitted)})
             for one in fitted:
                 if not self._is_headline(one.measured.estimator):
@@ -141,9 +141,7 @@ class LawAssets:
                     wanted[level],
                     data_version=law_hash("cell_number_law", one.measured.digests, self.study),
                     code_version=law_version(self.study),
-                    dependencies=newest(
-                        context.instance, upstream, [keys.grid_key(n, level) for n in self.study.sizes_of(model)]
-                    ),
+                    dependencies=newest(context.instance, upstream, [keys.grid_key(n, level) for n in sizes]),
                     metadata=cell_number_metadata(one),
                 )
             yield from ()

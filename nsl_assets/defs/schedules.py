@@ -84,8 +84,8 @@ def _missing(of_task: keys.TaskKeys, study: Study, instance: dg.DagsterInstance)
         there = instance.get_materialized_partitions(of_task.of_model(model, "mutual_information"))
         found += [
             GridPoint(of_task.task, model, n_cells, level)
-            for level in study.levels
-            for n_cells in study.sizes_of(model)
+            for level in study.levels_of(of_task.task)
+            for n_cells in study.sizes_of(of_task.task, model)
             if keys.grid_key(n_cells, level) not in there
         ]
     return found

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nsl_assets.noise.levels import geometric_levels, level_key, level_of
+from nsl_assets.noise.levels import deepest_first, geometric_levels, level_key, level_of
 from nsl_assets.noise.settings import BinomialThinning, NoiseSettings
 from nsl_assets.noise.stores import Depth, realised_depth, write_noised
 from nsl_assets.noise.thinning import thin
@@ -14,6 +14,7 @@ __all__ = [
     "BinomialThinning",
     "Depth",
     "NoiseSettings",
+    "deepest_first",
     "geometric_levels",
     "level_key",
     "level_of",

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from nsl_assets.errors import InputError
@@ -43,6 +44,16 @@ def level_of(key: str) -> float:
     if match is None:
         raise InputError(f'"{key}" is not the key of a noise level. Such a key looks like "{level_key(0.025)}".')
     return require_level(float(match[1]))
+
+
+def deepest_first(levels: Sequence[float]) -> tuple[float, ...]:
+    """Levels in descending order. InputError for one that no partition key can hold, and for one named twice."""
+    for level in levels:
+        level_key(level)
+    twice = sorted({level for level in levels if levels.count(level) > 1})
+    if twice:
+        raise InputError(f"Noise levels {twice} appear more than once in `levels`: name each level once.")
+    return tuple(sorted(levels, reverse=True))
 
 
 def geometric_levels(n: int, lowest: float) -> tuple[float, ...]:

@@ -4,8 +4,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from nsl_assets.errors import InputError
-from nsl_assets.noise.levels import level_key
+from nsl_assets.noise.levels import deepest_first
 from nsl_assets.settings import Settings
 
 
@@ -21,12 +20,7 @@ class BinomialThinning(Settings):
     @field_validator("levels")
     @classmethod
     def _deepest_first(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        for level in levels:
-            level_key(level)
-        twice = sorted({level for level in levels if levels.count(level) > 1})
-        if twice:
-            raise InputError(f"Noise levels {twice} appear more than once in `levels`: name each level once.")
-        return tuple(sorted(levels, reverse=True))
+        return deepest_first(levels)
 
 
 NoiseSettings: TypeAlias = BinomialThinning

@@ -12,7 +12,8 @@ from typing import Any, get_args
 import tomlkit
 from pydantic import ValidationError
 
-from nsl_assets.errors import StudyError
+from nsl_assets.datasets import is_address, place_of_address
+from nsl_assets.errors import InputError, StudyError
 from nsl_assets.study.rendering import render_study
 from nsl_assets.study.types import Project, SettingsT, Study
 from nsl_assets.tasks import TaskSettings
@@ -37,6 +38,11 @@ def storage_root() -> Path:
     return Path(os.environ.get("NSL_STORAGE") or project_root() / "storage").expanduser().resolve()
 
 
+def data_root() -> Path:
+    """Where public data sets lie: NSL_DATA, or `data/` of the storage folder."""
+    return Path(os.environ.get("NSL_DATA") or storage_root() / "data").expanduser().resolve()
+
+
 def load_project(root: Path | None = None, storage: Path | None = None) -> Project:
     """Read `dagster_project.toml` and the studies saved under `storage/studies/`.
 
@@ -56,7 +62,7 @@ def load_project(root: Path | None = None, storage: Path | None = None) -> Proje
             if name in origin:
                 raise StudyError(f"study '{name}' is in {origin[name]} and in {path}: rename or remove one.")
             origin[name] = path
-            merged["studies"][name] = _with_absolute_paths(study, path.parent)
+            merged["studies"][name] = _with_absolute_paths(study, path.parent, f"{path}: studies.{name}")
         merged |= content if path.name == PROJECT_FILE else {}
         if not isinstance(studies, dict):
             raise StudyError(f"{path}: studies: found {studies!r}: tables [studies.NAME] are expected.")
@@ -69,6 +75,11 @@ def parse_project(content: Mapping[str, Any], origin: Mapping[str, Path] | None 
         return Project.model_validate(content)
     except ValidationError as error:
         raise StudyError(explain(error, origin or {})) from None
+
+
+def parse_study(name: str, content: Mapping[str, Any], folder: Path) -> Study:
+    """Type one study as if it stood in a file of this folder."""
+    return parse_project({"studies": {name: _with_absolute_paths(content, folder, name)}}).study(name)
 
 
 def parse_settings(kind: type[SettingsT], content: Mapping[str, Any]) -> SettingsT:
@@ -125,21 +136,35 @@ def read_project_file(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path} is not TOML: {error}.") from None
 
 
-def _with_absolute_paths(study: Any, folder: Path) -> Any:
+def task_file(path: str | Path, folder: Path) -> Path:
+    """The file of a task: `data:NAME` is a public data set, a relative path is one against the folder.
+
+    Raises InputError for a public data set that there is not.
+    """
+    if is_address(str(path)):
+        return place_of_address(str(path), data_root()).path
+    return folder / Path(path).expanduser()
+
+
+def _with_absolute_paths(study: Any, folder: Path, where: str) -> Any:
     """Resolve the paths of tasks and models against the folder of the file that names them."""
     if not isinstance(study, dict):
         return study
     resolved = dict(study)
-    for part, absolute in (("tasks", _absolute_task), ("models", _absolute_model)):
-        if isinstance(named := study.get(part), dict):
-            resolved[part] = {name: absolute(one, folder) for name, one in named.items()}
+    if isinstance(tasks := study.get("tasks"), dict):
+        resolved["tasks"] = {name: _absolute_task(one, folder, f"{where}.tasks.{name}") for name, one in tasks.items()}
+    if isinstance(models := study.get("models"), dict):
+        resolved["models"] = {name: _absolute_model(one, folder) for name, one in models.items()}
     return resolved
 
 
-def _absolute_task(task: Any, folder: Path) -> Any:
-    if isinstance(task, dict) and isinstance(task.get("path"), str):
-        return {**task, "path": _absolute(task["path"], folder)}
-    return task
+def _absolute_task(task: Any, folder: Path, where: str) -> Any:
+    if not (isinstance(task, dict) and isinstance(task.get("path"), str)):
+        return task
+    try:
+        return {**task, "path": str(task_file(task["path"], folder))}
+    except InputError as error:
+        raise StudyError(f"{where}.path: found {task['path']!r}: {error}") from None
 
 
 def _absolute_model(model: Any, folder: Path) -> Any:

@@ -100,6 +100,8 @@ def _assignment(field: str, value: Any, *, is_set: bool) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
+        if not value:
+            return "{}"
         return "{ " + ", ".join(f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from nsl_assets.errors import StudyError
 from nsl_assets.laws import LawSettings
 from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training
-from nsl_assets.noise import BinomialThinning
+from nsl_assets.noise import BinomialThinning, deepest_first
 from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
 from nsl_assets.settings import Settings
@@ -106,6 +106,25 @@ class Night(Settings):
         return timezone
 
 
+class TaskGrid(Settings):
+    """Training sizes and noise levels of one task, where they are not those of the study."""
+
+    sizes: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Training sizes of this task; left out: those of the study."""
+    levels: tuple[float, ...] | None = Field(default=None, min_length=1)
+    """Noise levels of this task: fractions of the molecules that are kept; left out: those of the study."""
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_are_distinct(cls, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if sizes is None else _usable_sizes(sizes)
+
+    @field_validator("levels")
+    @classmethod
+    def _deepest_first(cls, levels: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return None if levels is None else deepest_first(levels)
+
+
 class Study(Settings):
     """One study. Its name is the table name `[studies.NAME]` of the file that it is in."""
 
@@ -123,6 +142,8 @@ class Study(Settings):
     """Noise levels: fractions of the molecules that are kept."""
     sizes: tuple[int, ...] = Field(min_length=1)
     """Training sizes: numbers of cells that fit parameters. Validation cells come on top."""
+    grids: dict[str, TaskGrid] = Field(default_factory=dict)
+    """Training sizes and noise levels of single tasks, where they differ: `[studies.NAME.grids.TASK]`."""
     n_seeds: int = Field(default=3, ge=1, le=1_000)
     """Replicates. A seed changes the thinning, the subsample, the initialisation and the probe."""
     untrained_baseline: Literal["deepest", "all", "none"] = "deepest"
@@ -149,9 +170,14 @@ class Study(Settings):
     @field_validator("sizes")
     @classmethod
     def _sizes_are_distinct(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if min(sizes) < 2:
-            raise ValueError(f"a training size of {min(sizes)} cells: at least 2 are needed")
-        return tuple(sorted(set(sizes)))
+        return _usable_sizes(sizes)
+
+    @model_validator(mode="after")
+    def _grids_are_of_its_tasks(self) -> "Study":
+        for task in self.grids:
+            if task not in self.tasks:
+                raise ValueError(f"grids.{task}: no task has this name; the tasks are {', '.join(self.tasks)}")
+        return self
 
     @model_validator(mode="after")
     def _oracles_know_the_truth(self) -> "Study":
@@ -174,26 +200,34 @@ class Study(Settings):
         """The replicates: 0, 1, …"""
         return range(self.n_seeds)
 
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Noise levels, deepest first."""
-        return self.noise.levels
+    def levels_of(self, task: str) -> tuple[float, ...]:
+        """Noise levels of a task, deepest first."""
+        return self._grid(task).levels or self.noise.levels
 
-    def sizes_of(self, model: str) -> tuple[int, ...]:
+    def task_sizes(self, task: str) -> tuple[int, ...]:
+        """Training sizes of a task, ascending."""
+        return self._grid(task).sizes or self.sizes
+
+    def sizes_of(self, task: str, model: str) -> tuple[int, ...]:
         """Training sizes at which this model is run: only the largest where nothing is learned from cells."""
-        return self.sizes if depends_on_size(self.models[model]) else self.sizes[-1:]
+        sizes = self.task_sizes(task)
+        return sizes if depends_on_size(self.models[model]) else sizes[-1:]
 
-    def measures_untrained(self, model: str, n_cells: int, level: float) -> bool:
+    def measures_untrained(self, task: str, model: str, n_cells: int, level: float) -> bool:
         """Whether the model before training is measured beside this cell of the grid."""
-        wanted = {"deepest": level == self.levels[0], "all": True, "none": False}[self.untrained_baseline]
-        return wanted and n_cells == self.sizes[-1] and needs_training(self.models[model])
+        is_deepest = level == self.levels_of(task)[0]
+        wanted = {"deepest": is_deepest, "all": True, "none": False}[self.untrained_baseline]
+        return wanted and n_cells == self.task_sizes(task)[-1] and needs_training(self.models[model])
+
+    def _grid(self, task: str) -> TaskGrid:
+        return self.grids.get(task, TaskGrid())
 
     def cells(self) -> "Iterator[GridCell]":
         """All cells of the grid of this study, model by model, deepest level first."""
         for task in self.tasks:
             for model in self.models:
-                for n_cells in self.sizes_of(model):
-                    for level in self.levels:
+                for n_cells in self.sizes_of(task, model):
+                    for level in self.levels_of(task):
                         for seed in self.seeds:
                             yield GridCell(task=task, model=model, n_cells=n_cells, level=level, seed=seed)
 
@@ -264,6 +298,12 @@ def _unless_set(settings: SettingsT, **values: Any) -> SettingsT:
     return settings.model_copy(
         update={field: value for field, value in values.items() if field not in settings.model_fields_set}
     )
+
+
+def _usable_sizes(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if min(sizes) < 2:
+        raise ValueError(f"a training size of {min(sizes)} cells: at least 2 are needed")
+    return tuple(sorted(set(sizes)))
 
 
 def require_name(name: str) -> None:

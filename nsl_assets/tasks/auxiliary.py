@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nsl_assets.errors import InputError
 from nsl_assets.tasks.h5ad import H5adFile, missing
 from nsl_assets.tasks.settings import H5adTask
-from nsl_assets.tasks.stages import stage_of_labels
+from nsl_assets.tasks.stages import ALPHABETICAL, alphabetical, stage_of_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +107,7 @@ def _categorical(column: pd.Series[Any], settings: H5adTask) -> Auxiliary:
     names = [label for label in labels if label not in settings.unknown_labels]
     _refuse_single_value(settings.auxiliary, names)
     if settings.auxiliary_kind == "ordered":
-        stage_of = stage_of_labels(names, settings.stages, settings.auxiliary)
-        names = sorted(names, key=lambda name: stage_of[name])
+        names = _in_order(names, settings)
     recoded = pd.Index(names).get_indexer(pd.Index(labels)).astype(np.int32)
     codes = np.append(recoded, np.int32(-1))[classes.cat.codes.to_numpy()]
     if len(names) == np.count_nonzero(codes >= 0):
@@ -117,6 +116,14 @@ def _categorical(column: pd.Series[Any], settings: H5adTask) -> Auxiliary:
             'several cells each. If it is a number: auxiliary_kind = "continuous" (--task numeric).'
         )
     return Auxiliary("categorical", codes, tuple(names))
+
+
+def _in_order(names: list[str], settings: H5adTask) -> list[str]:
+    """Labels in the order of the stages."""
+    if settings.stages == ALPHABETICAL:
+        return list(alphabetical(names, settings.auxiliary))
+    stage_of = stage_of_labels(names, settings.stages, settings.auxiliary)
+    return sorted(names, key=lambda name: stage_of[name])
 
 
 def _continuous(table: pd.DataFrame, settings: H5adTask) -> Auxiliary:

@@ -44,7 +44,7 @@ class FileTask(SplitSettings):
     """Fields that decide no number that is measured: they are part of no identity."""
 
     path: Path
-    """The .h5ad file."""
+    """The .h5ad file; or "data:NAME", a public data set (`nsl data list`), where `nsl data fetch` puts it."""
 
     layer: str | None = None
     """Where the raw integer counts are: a name in `layers`, or "raw" for `raw.X`; nothing for `X`."""

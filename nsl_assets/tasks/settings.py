@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nsl_assets.tasks.base_settings import FileTask, SplitSettings
 from nsl_assets.tasks.pair_settings import ClonalPairs, SpatialPairs, text_of
-from nsl_assets.tasks.stages import require_order
+from nsl_assets.tasks.stages import ALPHABETICAL, require_order
 
 
 class H5adTask(FileTask):
@@ -34,9 +34,10 @@ class H5adTask(FileTask):
     """Classes or numbers. "auto": text, categories, booleans and integers with at most 20 different values
     are classes; other numbers, and everything in obsm, are continuous. "ordered": the classes of `stages`."""
 
-    stages: tuple[str, ...] = ()
+    stages: tuple[str, ...] | Literal["alphabetical"] = ()
     """For "ordered": every stage, such as time points, earliest first. A number stands for the one label that holds it:
-    300 for "300_minutes". A label of the file that is no stage is an error, unless `unknown_labels` names it."""
+    300 for "300_minutes". A label of the file that is no stage is an error, unless `unknown_labels` names it.
+    "alphabetical": all labels, in alphabetical order, which must be that of the numbers in them: E0875, E0900, P0."""
 
     auxiliary_transform: Literal["auto", "none", "log1p"] = "auto"
     """For a continuous auxiliary. "auto": log(1 + x) where an obsm holds counts only (such as proteins), then
@@ -74,7 +75,8 @@ class H5adTask(FileTask):
             raise ValueError('auxiliary_kind = "ordered" and stages = [...], earliest first, belong together')
         if is_ordered and self.auxiliary.startswith("obsm:"):
             raise ValueError(f"{self.auxiliary} may have many columns: stages are of one column, obs:COLUMN")
-        require_order(self.stages)
+        if self.stages != ALPHABETICAL:
+            require_order(self.stages)
         return self
 
     def identity(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from nsl_assets.errors import InputError
 
+ALPHABETICAL: Final = "alphabetical"
 _NUMBER: Final = re.compile(r"(?:^-)?\d+(?:\.\d+)?")
 
 
@@ -15,6 +16,22 @@ def number_in(label: str) -> float | None:
     """The number that a label holds, such as 8.5 in "E8.5"; None where it holds none, or several."""
     found = _NUMBER.findall(label)
     return float(found[0]) if len(found) == 1 else None
+
+
+def alphabetical(labels: Iterable[str], where: str) -> tuple[str, ...]:
+    """All labels in alphabetical order. InputError where labels that differ in a number alone are then out of order."""
+    ordered = tuple(sorted(labels))
+    earlier: dict[str, str] = {}
+    for label in ordered:
+        number, text = number_in(label), _NUMBER.sub("#", label)
+        before = earlier.get(text)
+        if number is not None and before is not None and number <= (number_in(before) or 0.0):
+            raise InputError(
+                f"{where} holds {before!r} and {label!r}: in alphabetical order they are not in the order of their"
+                " numbers. Name the stages, earliest first."
+            )
+        earlier[text] = label
+    return ordered
 
 
 def require_order(stages: Sequence[str]) -> None:

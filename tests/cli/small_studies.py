@@ -60,7 +60,7 @@ def run(name: str, project: Path, storage: Path, *, n_cells: int | None = None) 
     register(name, study, where)
     (task,) = study.tasks
     prepare_data(study, task, where)
-    for level in study.levels:
+    for level in study.levels_of(task):
         for seed in study.seeds:
             prepare_noised(study, task, level, seed, where)
     assert all(one.status != "failed" for one in Measuring(name, study, where).run(list(study.cells())[:n_cells]))

@@ -128,6 +128,8 @@ sizes = [20, 40]
 n_seeds = 2
 [studies.grid.tasks.simulated]
 kind = "simulated_cells"
+[studies.grid.grids.simulated]
+levels = [1.0]
 [studies.grid.models.oracle]
 kind = "oracle"
 [studies.grid.models.few_components]

@@ -12,10 +12,9 @@ import pytest
 
 from nsl_assets.cli import main
 from nsl_assets.cli.data_progress import DataProgress
-from nsl_assets.cli.paper_study import paper_study
 from nsl_assets.datasets import Advance
 from nsl_assets.randomness import generator
-from nsl_assets.study import load_project, parse_project
+from nsl_assets.study import load_project, paper_study, save_study
 
 Nsl = Callable[..., tuple[int, str, str]]
 
@@ -43,12 +42,12 @@ def offline(*_arguments, **_options):
     raise URLError("Network is unreachable")
 
 
-def put_merfish(folder: Path) -> np.ndarray:
+def put_merfish(folder: Path, n_cells: int = 20) -> np.ndarray:
     folder.mkdir(parents=True)
-    names, columns = [f"cell{i}" for i in range(20)], [f"G{i}" for i in range(483)] + ["Blank-1", "Blank-2"]
-    counts = generator("cli data").poisson(2.0, (20, 485))
+    names, columns = [f"cell{i}" for i in range(n_cells)], [f"G{i}" for i in range(483)] + ["Blank-1", "Blank-2"]
+    counts = generator("cli data").poisson(2.0, (n_cells, 485))
     pd.DataFrame(counts, index=names, columns=columns).to_csv(folder / "cell_by_gene_S1R1.csv")
-    pd.DataFrame({"center_x": 1.0, "center_y": range(20)}, index=names).to_csv(folder / "cell_metadata_S1R1.csv")
+    pd.DataFrame({"center_x": 1.0, "center_y": range(n_cells)}, index=names).to_csv(folder / "cell_metadata_S1R1.csv")
     return counts[:, :483]
 
 
@@ -158,24 +157,12 @@ def test_progress_says_amounts_and_time_left_counting_only_what_came_in_this_run
     ]
 
 
-PUBLISHED_LARGEST = {"embryo": 10_000_000, "pbmc_citeseq": 100_000, "larry": 100_000, "merfish": 60_000}
-
-
-@pytest.mark.parametrize("name", PUBLISHED_LARGEST)
-def test_the_study_of_the_paper_is_valid_and_has_the_published_grid(name: str, tmp_path: Path):
-    study = parse_project({"studies": {"paper": paper_study(name, tmp_path / "a.h5ad")}}).study("paper")
-    assert (study.sizes[0], study.sizes[-1], len(study.sizes)) == (100, PUBLISHED_LARGEST[name], 10)
-    assert (study.levels[0], len(study.levels), study.n_seeds) == (1.0, 10, 3)
-    assert sorted(study.models) == ["geneformer", "pca", "random_projection", "scvi"]
-    assert {model.kind for model in study.models.values()} == set(study.models)
-
-
 def test_study_writes_a_file_that_the_project_reads_and_says_what_to_fetch(nsl: Nsl, storage: Path):
     code, out, err = nsl("data", "study", "larry")
     assert code == 0
     assert "nsl plan paper_larry" in out
     assert "nsl data fetch larry" in err
-    task = load_project().study("paper_larry").tasks["clone"]
+    task = load_project().study("paper_larry").tasks["larry"]
     assert task.path == storage / "data" / "larry" / "larry.h5ad"
     assert nsl("data", "study", "larry")[0] == 0
 
@@ -184,4 +171,76 @@ def test_the_published_study_of_larry_reads_truncated_counts(nsl: Nsl, storage: 
     assert nsl("data", "study", "larry", "--protocol", "published")[0] == 0
     study = load_project().study("paper_larry_published")
     assert study.protocol == "published"
-    assert study.tasks["clone"].path.name == "larry-inversion=truncated.h5ad"
+    assert study.tasks["larry"].path.name == "larry-inversion=truncated.h5ad"
+
+
+@pytest.fixture
+def paper(storage: Path) -> Path:
+    """The storage of a project with the study `paper`; of merfish there is a small version, not yet fetched."""
+    content = paper_study()
+    content["grids"]["merfish"] = {"sizes": [10], "levels": [1.0, 0.5]}
+    save_study("paper", content, storage)
+    put_merfish(storage / "data" / "merfish", n_cells=600)
+    return storage
+
+
+def test_a_study_whose_data_are_not_here_says_how_to_get_them_before_any_work(nsl: Nsl, paper: Path):
+    for command in ("plan", "run"):
+        code, out, err = nsl(command, "paper")
+        assert (code, out) == (1, "")
+        for name in ("embryo", "pbmc_citeseq", "larry", "merfish"):
+            assert f"task '{name}': the public data set {name} is not here" in err
+            assert f"`nsl data fetch {name}`" in err
+        assert "https://kleintools.hms.harvard.edu" in err and str(paper / "data" / "larry") in err
+        assert "Traceback" not in err
+    assert not (paper / "artifacts").exists()
+
+
+def test_of_a_study_whose_data_are_here_in_part_this_part_is_planned_and_nothing_is_run(nsl: Nsl, paper: Path):
+    assert nsl("data", "fetch", "merfish")[0] == 0
+    code, out, err = nsl("plan", "paper")
+    assert code == 0, err
+    assert "1 training sizes × 2 noise levels × 3 seeds" in out
+    assert "task 'larry' is not priced" in out and "task 'merfish'" not in out
+    plan = json.loads(nsl("plan", "paper", "--json")[1])
+    assert {model["task"] for model in plan["models"]} == {"merfish"}
+    assert plan["n_grid_cells"] == 4 * 2 * 3
+    assert plan["not_priced"]["larry"] == "nsl data fetch larry"
+
+    code, _, err = nsl("run", "paper")
+    assert code == 1
+    assert "task 'embryo'" in err and "task 'merfish'" not in err
+    assert not (paper / "artifacts").exists()
+
+    (state,) = json.loads(nsl("status", "paper", "--json")[1])
+    assert (state["done"], state["left"]) == (0, 4 * 2 * 3)
+    assert "nsl data fetch larry" in state["note"] and "merfish" not in state["note"]
+
+
+def test_check_of_a_data_set_that_is_not_here_says_how_to_get_it(nsl: Nsl, storage: Path):
+    for file in ("data:pbmc_citeseq", storage / "data" / "pbmc_citeseq" / "pbmc_citeseq.h5ad"):
+        code, out, _ = nsl("check", file, "--auxiliary", "obsm:protein_counts")
+        assert code == 1
+        assert "nsl data fetch pbmc_citeseq" in out and "pbmc_seurat_v4.h5ad" in out
+    code, _, err = nsl("run", "--h5ad", "data:pbmc_citeseq", "--auxiliary", "obsm:protein_counts")
+    assert code == 1 and "nsl data fetch pbmc_citeseq" in err
+    code, out, _ = nsl("check", storage / "data" / "pbmc_citeseq" / "mine.h5ad", "--auxiliary", "obs:x")
+    assert code == 1 and "There is no file" in out
+
+
+def test_definitions_load_without_the_data_and_source_says_how_to_get_them(nsl: Nsl, paper: Path):
+    import dagster as dg
+
+    from nsl_assets.defs.build import build_definitions
+
+    job = build_definitions(load_project()).resolve_implicit_global_asset_job_def()
+    for asset in ("source", "noised"):
+        key = dg.AssetKey(["paper", "larry", asset])
+        subset = job.get_subset(asset_selection={key}, asset_check_selection=set())
+        partition = None if asset == "source" else "q1.000000"
+        with dg.instance_for_test() as instance:
+            result = subset.execute_in_process(instance=instance, raise_on_error=False, partition_key=partition)
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        said = str(failure.step_failure_data.user_failure_data.description)
+        assert "`nsl data fetch larry`" in said and "stateFate_inVitro_metadata.txt.gz" in said
+        assert "embryo" not in said

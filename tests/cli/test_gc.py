@@ -15,7 +15,7 @@ from nsl_assets.cli.gc import collect_garbage
 from nsl_assets.errors import StudyError
 from nsl_assets.grid import is_measured
 from nsl_assets.identity import auxiliary_hash, cell_hashes, data_hash
-from nsl_assets.study import Study, load_project
+from nsl_assets.study import Study, load_project, paper_study, save_study
 from nsl_resources.artifacts import KINDS, Artifacts
 from nsl_resources.results import Results
 
@@ -130,6 +130,19 @@ def test_a_study_whose_file_is_gone_keeps_what_its_rows_name(
     collect_garbage(None, is_dry_run=False, as_json=False)
     assert "study one" in capsys.readouterr().err
     assert stored(storage) == before
+
+
+def test_a_study_whose_data_were_never_here_keeps_nothing_of_others(
+    project: Path, storage: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "one")
+    save_study("paper", paper_study(), storage)
+    for kind in KINDS:
+        with Artifacts(storage).create(kind, "a" * 32, {}) as folder:
+            (folder / "content.txt").write_text("of a study that is gone")
+    collect_garbage(None, is_dry_run=False, as_json=False)
+    assert capsys.readouterr().err == ""
+    assert set(stored(storage).values()) == {0}
 
 
 KILLED_WRITER = """

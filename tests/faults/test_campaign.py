@@ -92,7 +92,7 @@ def undisturbed(study: Study, storage: Path) -> list[dict[str, object]]:
 
 def prepare(study: Study, platform: Platform) -> None:
     prepare_data(study, "simulated", platform)
-    for level in study.levels:
+    for level in study.levels_of("simulated"):
         for seed in study.seeds:
             prepare_noised(study, "simulated", level, seed, platform)
 

@@ -361,7 +361,7 @@ def measured(study: Study, storage: Path, dispatcher: Dispatcher) -> list[dict[s
     results = Results(storage)
     platform = Platform(Artifacts(storage), results, dispatcher, Machine())
     prepare_data(study, "simulated", platform)
-    for level in study.levels:
+    for level in study.levels_of("simulated"):
         for seed in study.seeds:
             prepare_noised(study, "simulated", level, seed, platform)
     outcomes = list(Measuring("s", study, platform).run(study.cells()))

@@ -30,11 +30,11 @@ def test_the_grid_is_all_sizes_levels_and_seeds_but_one_size_for_what_learns_not
 
 def test_the_untrained_baseline_is_measured_once_a_level_at_the_largest_size():
     study = parsed()
-    assert study.measures_untrained("pca", 200, 1.0)
-    assert not study.measures_untrained("pca", 100, 1.0)
-    assert not study.measures_untrained("pca", 200, 0.1)
-    assert not study.measures_untrained("oracle", 200, 1.0)
-    assert parsed(untrained_baseline="all").measures_untrained("pca", 200, 0.1)
+    assert study.measures_untrained("cells", "pca", 200, 1.0)
+    assert not study.measures_untrained("cells", "pca", 100, 1.0)
+    assert not study.measures_untrained("cells", "pca", 200, 0.1)
+    assert not study.measures_untrained("cells", "oracle", 200, 1.0)
+    assert parsed(untrained_baseline="all").measures_untrained("cells", "pca", 200, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from nsl_assets.tasks.h5ad import open_h5ad
 from nsl_assets.tasks.stages import number_in, require_order, stage_of_labels
 
 
-def task_of(path: Path, stages: list[object], **changes: object) -> H5adTask:
+def task_of(path: Path, stages: list[object] | str, **changes: object) -> H5adTask:
     given = {"path": path, "auxiliary": "obs:stage", "auxiliary_kind": "ordered", "stages": stages}
     return H5adTask.model_validate({**given, **changes})
 
@@ -104,3 +104,19 @@ def test_the_real_time_points_are_read(shared_data: Path):
         auxiliary = read_auxiliary(file, task)
     assert auxiliary.names == ("300_minutes", "400_minutes", "500_minutes")
     assert np.bincount(auxiliary.values[auxiliary.is_observed]).tolist() == [183, 461, 751]
+
+
+def test_alphabetical_takes_all_labels_in_the_order_of_their_text(small_h5ad: Path):
+    path = with_stages(small_h5ad, ["P0", "E1000", "E0875", "E0900"])
+    with open_h5ad(path) as file:
+        auxiliary = read_auxiliary(file, task_of(path, "alphabetical"))
+    assert auxiliary.names == ("E0875", "E0900", "E1000", "P0")
+    cells = anndata.read_h5ad(path).obs["stage"].astype(str).tolist()
+    assert [auxiliary.names[code] for code in auxiliary.values] == cells
+    assert task_of(path, "alphabetical").identity()["stages"] == "alphabetical"
+
+
+def test_alphabetical_refuses_numbers_that_are_then_out_of_order(small_h5ad: Path):
+    path = with_stages(small_h5ad, ["E9.5", "E10.5", "E8.5"])
+    with open_h5ad(path) as file, pytest.raises(InputError, match=r"'E10.5' and 'E8.5'.*earliest first"):
+        read_auxiliary(file, task_of(path, "alphabetical"))
