@@ -1,10 +1,15 @@
 """What runs by itself: laws, checks, results and report, whenever something upstream changes. Training never does."""
 
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
+from nsl_assets.public_data import missing_data_sets
+from nsl_assets.study import Project
+
 Condition = dg.AutomationCondition[Any]
+SENSOR: Final = "laws_results_and_report"
+FITS: Final = "Fits laws, checks and redraws reports as measurements land. Never trains a model."
 
 
 def _whenever(trigger: Condition, label: str) -> Condition:
@@ -32,12 +37,28 @@ WHEN_WHAT_IT_CHECKS_CHANGES = _whenever(
 )
 
 
-def automation_sensor() -> dg.AutomationConditionSensorDefinition:
-    """Evaluates the conditions; on from the start."""
+def automation_sensors(project: Project) -> list[dg.AutomationConditionSensorDefinition]:
+    """Evaluate the conditions: one sensor that is on from the start, one for studies without data that is off.
+
+    An evaluation costs time for every asset, also where nothing ever happened. Where the public data sets of a study
+    came after this code was loaded, reload it or switch the second sensor on.
+    """
+    everything = dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks()
+    studies = project.studies.items()
+    without_data = [name for name, study in studies if len(missing_data_sets(study)) == len(study.tasks)]
+    if not without_data:
+        return [_sensor(SENSOR, everything, dg.DefaultSensorStatus.RUNNING, FITS)]
+    absent = dg.AssetSelection.groups(*without_data)
+    reload = f"{FITS} Off: no data of {', '.join(without_data)} were here when this code was loaded."
+    return [
+        _sensor(SENSOR, everything - absent, dg.DefaultSensorStatus.RUNNING, FITS),
+        _sensor(f"{SENSOR}_without_data", absent, dg.DefaultSensorStatus.STOPPED, reload),
+    ]
+
+
+def _sensor(
+    name: str, target: dg.AssetSelection, status: dg.DefaultSensorStatus, description: str
+) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
-        "laws_results_and_report",
-        target=dg.AssetSelection.all() | dg.AssetSelection.all_asset_checks(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-        description="Fits laws, checks and redraws reports as measurements land. Never trains a model.",
+        name, target=target, default_status=status, minimum_interval_seconds=30, description=description
     )

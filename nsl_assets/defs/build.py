@@ -7,7 +7,7 @@ import dagster as dg
 
 from nsl_assets.defs import keys
 from nsl_assets.defs.assets import StudyAssets, results_asset
-from nsl_assets.defs.automation import automation_sensor
+from nsl_assets.defs.automation import automation_sensors
 from nsl_assets.defs.checks import checks_job_name, study_checks
 from nsl_assets.defs.freshness import results_freshness
 from nsl_assets.defs.schedules import night_schedule
@@ -47,7 +47,7 @@ def build_definitions(project: Project, resource_overrides: Mapping[str, Any] | 
             for name in project.studies
         ],
         schedules=[night_schedule(name, study, machine) for name, study in studies],
-        sensors=[automation_sensor(), failed_runs_sensor(), stale_leases_sensor(), freshness_sensor(project)],
+        sensors=[*automation_sensors(project), failed_runs_sensor(), stale_leases_sensor(), freshness_sensor(project)],
         resources=resources | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

@@ -215,7 +215,9 @@ def test_a_search_that_did_not_settle_is_flagged() -> None:
     model = error_model_of(curve, levels, "profile_likelihood", 0.95)
     unsettled = replace(model.optimum, converged=False)
     intervals = intervals_of("profile_likelihood", model, SETTINGS.target)
-    assert flags_of(levels, unsettled, intervals, target_depth=100.0, ceiling_bits=None) == ("not_converged",)
+    assert flags_of(levels, unsettled, intervals, target_depth=100.0, ceiling_bits=None, is_weak=False) == (
+        "not_converged",
+    )
 
 
 def test_repeated_numbers_do_not_narrow_the_interval() -> None:
