@@ -65,6 +65,7 @@ def _leakage(name: str, task: Task) -> Leakage:
         task=name,
         n_shared_cells=shared.n_shared_cells,
         n_shared_groups=shared.n_shared_groups,
+        n_shared_partners=shared.n_shared_partners,
         n_train_pool_cells=task.n_train_pool,
         n_validation_cells=len(task.validation_rows()),
         n_probe_cells=len(task.probe_rows()),

@@ -160,7 +160,10 @@ def _option_text(option: Option, costs: Costs | None) -> str:
     price = ""
     if costs is not None and option.step != "model":
         price = f" for {money_text(option.cost, costs.prices.currency)}"
-    return f"{option.what} adds {bits_with_interval(option.gain)}{price}"
+    gain = option.gain
+    if gain.value < 0 and option.step == "model":
+        return f"{option.what} loses {bits_with_interval(Difference(-gain.value, -gain.high, -gain.low))}"
+    return f"{option.what} adds {bits_with_interval(gain)}{price}"
 
 
 def _verdict(options: list[Option], paid: list[Option], told_apart: bool, costs: Costs | None) -> list[str]:

@@ -100,6 +100,8 @@ def _refused_target(evidence: Evidence, target: Estimate, reach: float) -> Advic
 
 def _found(evidence: Evidence, target: Estimate, reach: float, deepest: str) -> str:
     label = evidence.fit.target_label
+    if np.isinf(target.high) and count_text(target.low) == "0":
+        return f"at which depth {label} is reached is open on both sides, from levels up to {deepest}"
     if np.isinf(target.high):
         return (
             f"{label} is reached at {count_text(target.low)} UMIs per cell or more, and from levels up to {deepest} no "

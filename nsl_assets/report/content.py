@@ -85,6 +85,8 @@ class Leakage:
     n_shared_cells: int
     n_shared_groups: int | None
     """None where the split knows no groups."""
+    n_shared_partners: int | None
+    """None where cells are not paired."""
     n_train_pool_cells: int
     n_validation_cells: int
     n_probe_cells: int

@@ -8,7 +8,7 @@ from typing import Any, Final
 from nsl_assets.report.blocks import Block, Gallery, PageTable, Paragraph, Row, Section, number_cell, text_cell
 from nsl_assets.report.calibration_figure import calibration_figure
 from nsl_assets.report.calibration_text import calibration_warning, signed
-from nsl_assets.report.content import CalibratedCurve, Calibration, ReportContent, Training
+from nsl_assets.report.content import CalibratedCurve, Calibration, Leakage, ReportContent, Training
 from nsl_assets.report.drawn import Drawn
 from nsl_assets.report.estimators_figure import NOTE as ESTIMATORS_NOTE
 from nsl_assets.report.estimators_figure import estimators_figure
@@ -199,16 +199,24 @@ def leakage_section(content: ReportContent) -> Section:
             else "The prepared data are not in storage any more: `nsl run` makes them again, then the report checks."
         )
         return Section("leakage", title, [Paragraph(said, "absent")])
-    n_shared = sum(one.n_shared_cells + (one.n_shared_groups or 0) for one in content.leakage)
-    clean = "No probe cell, and no group of cells, is among those that models saw."
-    said = f"{n_shared:,} cells or groups are both in the probe and among those that models saw." if n_shared else clean
-    columns = ("task", "shared cells", "shared groups", "train pool (cells)", "validation (cells)", "probe (cells)")
+    n_shared = sum(
+        one.n_shared_cells + (one.n_shared_groups or 0) + (one.n_shared_partners or 0) for one in content.leakage
+    )
+    what = _checked_for(content.leakage)
+    said = f"No probe {_either(what)} is among those that models saw."
+    if n_shared:
+        said = f"{n_shared:,} {_either(what, plural=True)} are both in the probe and among those that models saw."
+    columns = (
+        "task", "shared cells", "shared groups", "shared partners", "train pool (cells)", "validation (cells)",
+        "probe (cells)",
+    )  # fmt: skip
     rows = [
         Row(
             (
                 text_cell(one.task),
                 number_cell(one.n_shared_cells, count_text),
                 number_cell(one.n_shared_groups, count_text, absent="no groups"),
+                number_cell(one.n_shared_partners, count_text, absent="not paired"),
                 number_cell(one.n_train_pool_cells, count_text),
                 number_cell(one.n_validation_cells, count_text),
                 number_cell(one.n_probe_cells, count_text),
@@ -220,3 +228,15 @@ def leakage_section(content: ReportContent) -> Section:
     records = [vars(one) for one in content.leakage]
     table = PageTable("leakage", "The split of each task", columns, rows, records)
     return Section("leakage", title, [Paragraph(said, "warning" if n_shared else "text"), table])
+
+
+def _checked_for(leakage: Sequence[Leakage]) -> list[str]:
+    """What was looked for among the cells that models saw."""
+    counts = {"group": [one.n_shared_groups for one in leakage], "partner": [one.n_shared_partners for one in leakage]}
+    return ["cell", *(name for name, found in counts.items() if any(n is not None for n in found))]
+
+
+def _either(names: Sequence[str], *, plural: bool = False) -> str:
+    """cell, group or partner."""
+    named = [f"{name}s" for name in names] if plural else names
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} or {named[-1]}"

@@ -145,3 +145,12 @@ def test_a_common_error_moves_no_depth(simulated_surface: Callable[..., Surface]
     ]
     assert answers[0].estimate("target_depth") == answers[1].estimate("target_depth")
     assert not answers[1].is_refused
+
+
+def test_another_model_that_knows_less_loses_bits(simulated_surface: Callable[..., Surface]) -> None:
+    named = {"PCA": simulated_surface(imax_bits=2.5), "scVI": simulated_surface(imax_bits=1.5, draw=1)}
+    both = {name: evidence_of(name, one, LawSettings(), JointSettings()) for name, one in named.items()}
+    pays = what_pays_advice(both["PCA"], both, Sequencing(), None)
+    gain = pays.estimate("model_gain")
+    assert gain.high < -0.5
+    assert f"the model scVI loses {-gain.value:.2f} bits ({-gain.high:.2f} to {-gain.low:.2f})" in pays.sentence

@@ -79,7 +79,7 @@ def content() -> ReportContent:
             Training("proteins", "pca", 6_400, 1.0, seed, losses, 12_000, 4.0, 9.0, 512.0, "cpu", "early stopping")
             for seed in (0, 1)
         ],
-        leakage=[Leakage("proteins", 0, None, 6_400, 800, 2_000)],
+        leakage=[Leakage("proteins", 0, None, None, 6_400, 800, 2_000)],
         advice=[Advice("proteins", "pca", 6_400, "target_depth", "Sequence to 1,800.", False, (), 1_800.0, 1e3, 3e3)],
         provenance=Provenance(f'description = "{EVIL}"', (0, 1), {"laws": "1"}, {"numpy": "2.4.6"}),
     )

@@ -14,6 +14,7 @@ from nsl_assets.laws import MeasuredCurve, noise_law
 from nsl_assets.randomness import generator
 from nsl_assets.report import ReportContent, report_files
 from nsl_assets.report.drawn import Drawn
+from nsl_assets.report.measurement_sections import leakage_section
 from nsl_assets.report.page import sections_of
 from nsl_assets.report.summary import answers
 
@@ -201,3 +202,20 @@ def test_names_that_only_differ_in_signs_get_files_of_their_own(measured: Measur
     assert {"figures/noise-law-proteins-my-model-100.svg", "figures/noise-law-proteins-my-model-100-2.svg"} <= set(
         files
     )
+
+
+@pytest.mark.parametrize(
+    ("groups", "partners", "said"),
+    [
+        (None, None, "No probe cell is among those that models saw."),
+        (0, None, "No probe cell or group is among those that models saw."),
+        (0, 0, "No probe cell, group or partner is among those that models saw."),
+        (0, 7, "7 cells, groups or partners are both in the probe and among those that models saw."),
+    ],
+)
+def test_the_split_is_said_in_terms_of_what_was_looked_for(
+    groups: int | None, partners: int | None, said: str, content: ReportContent
+) -> None:
+    of_task = replace(content.leakage[0], n_shared_groups=groups, n_shared_partners=partners)
+    section = leakage_section(replace(content, leakage=[of_task]))
+    assert section.blocks[0].text == said
