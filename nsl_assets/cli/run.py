@@ -158,6 +158,8 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
         for model in cost.models
     ]
     grid = f"{len(study.sizes)} training sizes × {len(study.levels)} noise levels × {study.n_seeds} seeds"
+    n_crossed = sum(len(study.probe_levels_of(cell)) for cell in study.cells())
+    grid += f", and {n_crossed} measurements at other levels than those of training" * bool(n_crossed)
     return (
         f"study {name}: {grid}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"

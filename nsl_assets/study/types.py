@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nsl_assets.errors import StudyError
 from nsl_assets.laws import LawSettings
-from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training
+from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training, reads_counts
 from nsl_assets.noise import BinomialThinning
 from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
@@ -121,6 +121,11 @@ class Study(Settings):
     """Representation models, by name: `[studies.NAME.models.MODEL]`."""
     noise: BinomialThinning
     """Noise levels: fractions of the molecules that are kept."""
+    probe_levels: tuple[float, ...] | Literal["all"] = ()
+    """Noise levels at which every trained model is probed beside its own, or "all": what becomes of a model that was
+    trained at another depth than its cells have. By the headline estimator; baselines and embeddings that were made
+    elsewhere are not crossed. A finished study is not trained again for it, but for models that `keep_models` removed.
+    """
     sizes: tuple[int, ...] = Field(min_length=1)
     """Training sizes: numbers of cells that fit parameters. Validation cells come on top."""
     n_seeds: int = Field(default=3, ge=1, le=1_000)
@@ -152,6 +157,16 @@ class Study(Settings):
         if min(sizes) < 2:
             raise ValueError(f"a training size of {min(sizes)} cells: at least 2 are needed")
         return tuple(sorted(set(sizes)))
+
+    @model_validator(mode="after")
+    def _probe_levels_are_levels(self) -> "Study":
+        unknown = [] if self.probe_levels == "all" else sorted(set(self.probe_levels) - set(self.levels), reverse=True)
+        if unknown:
+            raise ValueError(
+                f"probe_levels {', '.join(f'{level:g}' for level in unknown)}: no noise level of this study. Its levels"
+                f' are {", ".join(f"{level:g}" for level in self.levels)}; name some of them, or "all"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _oracles_know_the_truth(self) -> "Study":
@@ -188,6 +203,13 @@ class Study(Settings):
         wanted = {"deepest": level == self.levels[0], "all": True, "none": False}[self.untrained_baseline]
         return wanted and n_cells == self.sizes[-1] and needs_training(self.models[model])
 
+    def probe_levels_of(self, cell: "GridCell") -> tuple[float, ...]:
+        """Noise levels at which the model of this cell is probed beside its own, deepest first."""
+        if not self.probe_levels or not reads_counts(self.models[cell.model]):
+            return ()
+        wanted = self.levels if self.probe_levels == "all" else self.probe_levels
+        return tuple(level for level in self.levels if level in wanted and level != cell.level)
+
     def cells(self) -> "Iterator[GridCell]":
         """All cells of the grid of this study, model by model, deepest level first."""
         for task in self.tasks:
@@ -206,7 +228,7 @@ class GridCell(Settings):
     n_cells: int
     """Training cells."""
     level: float
-    """Fraction of the molecules that are kept."""
+    """Fraction of the molecules that are kept, in training."""
     seed: int
 
     @property
