@@ -248,7 +248,8 @@ def test_a_probe_level_that_is_none_of_the_study_is_refused(project: Path, probe
 
 
 def test_what_is_made_elsewhere_has_one_level_and_is_not_crossed(project: Path):
-    made = '[studies.one.models.made]\nkind = "embeddings"\nfiles = { "1.0" = "a.npy", "0.5" = "b.npy", "0.3" = "c.npy" }\n'
+    files = '{ "1.0" = "a.npy", "0.5" = "b.npy", "0.3" = "c.npy" }'
+    made = f'[studies.one.models.made]\nkind = "embeddings"\nfiles = {files}\n'
     study = write_crossed(project, more=made)
     crossed = {cell.model for cell in study.cells() if study.probe_levels_of(cell)}
     assert crossed == {"pca"}
