@@ -28,8 +28,11 @@ def read_noise_matrices(
 
     Only measurements that the study as it stands now asks for.
     """
+    rows = _rows(results, name)
+    if not rows:
+        return []
     crossed: dict[Name, list[Row]] = defaultdict(list)
-    for row in _asked_for(_rows(results, name), study):
+    for row in _asked_for(rows, study):
         crossed[row["task"], row["model"], row["n_cells"]].append(row)
     named = [((one.task, one.model, one.n_cells or 0), one) for one in curves]
     return [_matrix(curve, crossed[key]) for key, curve in named if key in crossed]

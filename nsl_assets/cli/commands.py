@@ -104,7 +104,9 @@ def _study_options(command: Callable[..., None]) -> Callable[..., None]:
 def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> Request | None:
     """The study asked for by file, with STUDY as its template; None where a study is run as it is."""
     if h5ad is None:
-        given = [f"--{option.removeprefix('n_')}" for option, value in options.items() if value is not None]
+        given = [
+            f"--{option.removeprefix('n_').replace('_', '-')}" for option, value in options.items() if value is not None
+        ]
         if study is not None and given:
             raise click.UsageError(
                 f"{', '.join(given)} shape a study of a file (--h5ad): edit study '{study}' instead."

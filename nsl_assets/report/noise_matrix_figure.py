@@ -81,7 +81,9 @@ def _frame_matched(axes: "Axes", n_levels: int) -> None:
     from matplotlib.patches import Rectangle
 
     for place in range(n_levels):
-        frame = Rectangle((place - 0.46, place - 0.46), 0.92, 0.92, fill=False, edgecolor=canvas.VERMILION, linewidth=2.0)
+        frame = Rectangle(
+            (place - 0.46, place - 0.46), 0.92, 0.92, fill=False, edgecolor=canvas.VERMILION, linewidth=2.0
+        )
         axes.add_patch(frame)
 
 
