@@ -158,14 +158,18 @@ def _plan_text(name: str, study: Study, cost: StudyCost) -> str:
         for model in cost.models
     ]
     grid = f"{len(study.sizes)} training sizes × {len(study.levels)} noise levels × {study.n_seeds} seeds"
-    n_crossed = sum(len(study.probe_levels_of(cell)) for cell in study.cells())
-    grid += f", and {n_crossed} measurements at other levels than those of training" * bool(n_crossed)
     return (
         f"study {name}: {grid}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
         f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
-        f"\n{_budget_hint(study, cost)}".rstrip()
+        f"{_crossed_text(study)}\n{_budget_hint(study, cost)}".rstrip()
     )
+
+
+def _crossed_text(study: Study) -> str:
+    """How much is probed at other noise levels than that of training; empty where nothing is."""
+    n_crossed = sum(len(study.probe_levels_of(cell)) for cell in study.cells())
+    return f"\nprobed at other levels than those of training: {n_crossed} measurements in all" if n_crossed else ""
 
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:

@@ -49,7 +49,6 @@ __all__ = [
     "log_normalised",
     "model_identity",
     "needs_training",
-    "reads_counts",
 ]
 
 
@@ -97,11 +96,6 @@ def budget(settings: ModelKind) -> str | None:
 def needs_training(settings: ModelKind) -> bool:
     """False for oracle, embeddings and frozen checkpoints, which have no untrained baseline either."""
     return settings.needs_training()
-
-
-def reads_counts(settings: ModelKind) -> bool:
-    """False for embeddings that were made elsewhere, which exist at their own noise level only."""
-    return settings.READS_COUNTS
 
 
 def devices_wanted(settings: ModelKind) -> int:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nsl_assets.errors import StudyError
 from nsl_assets.laws import LawSettings
-from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training, reads_counts
+from nsl_assets.models import ModelSettings, Pca, RandomProjection, depends_on_size, needs_training
 from nsl_assets.noise import BinomialThinning
 from nsl_assets.planning import PlanningSettings
 from nsl_assets.probing import ProbingSettings
@@ -159,6 +159,14 @@ class Study(Settings):
         return tuple(sorted(set(sizes)))
 
     @model_validator(mode="after")
+    def _oracles_know_the_truth(self) -> "Study":
+        for name, model in self.models.items():
+            real = [task for task, settings in self.tasks.items() if settings.kind != "simulated_cells"]
+            if model.kind == "oracle" and real:
+                raise ValueError(f"model '{name}' is an oracle, which simulated cells have; task '{real[0]}' is real")
+        return self
+
+    @model_validator(mode="after")
     def _probe_levels_are_levels(self) -> "Study":
         unknown = [] if self.probe_levels == "all" else sorted(set(self.probe_levels) - set(self.levels), reverse=True)
         if unknown:
@@ -166,14 +174,6 @@ class Study(Settings):
                 f"probe_levels {', '.join(f'{level:g}' for level in unknown)}: no noise level of this study. Its levels"
                 f' are {", ".join(f"{level:g}" for level in self.levels)}; name some of them, or "all"'
             )
-        return self
-
-    @model_validator(mode="after")
-    def _oracles_know_the_truth(self) -> "Study":
-        for name, model in self.models.items():
-            real = [task for task, settings in self.tasks.items() if settings.kind != "simulated_cells"]
-            if model.kind == "oracle" and real:
-                raise ValueError(f"model '{name}' is an oracle, which simulated cells have; task '{real[0]}' is real")
         return self
 
     @model_validator(mode="after")
@@ -203,13 +203,6 @@ class Study(Settings):
         wanted = {"deepest": level == self.levels[0], "all": True, "none": False}[self.untrained_baseline]
         return wanted and n_cells == self.sizes[-1] and needs_training(self.models[model])
 
-    def probe_levels_of(self, cell: "GridCell") -> tuple[float, ...]:
-        """Noise levels at which the model of this cell is probed beside its own, deepest first."""
-        if not self.probe_levels or not reads_counts(self.models[cell.model]):
-            return ()
-        wanted = self.levels if self.probe_levels == "all" else self.probe_levels
-        return tuple(level for level in self.levels if level in wanted and level != cell.level)
-
     def cells(self) -> "Iterator[GridCell]":
         """All cells of the grid of this study, model by model, deepest level first."""
         for task in self.tasks:
@@ -218,6 +211,13 @@ class Study(Settings):
                     for level in self.levels:
                         for seed in self.seeds:
                             yield GridCell(task=task, model=model, n_cells=n_cells, level=level, seed=seed)
+
+    def probe_levels_of(self, cell: "GridCell") -> tuple[float, ...]:
+        """Noise levels at which the model of this cell is probed beside its own, deepest first."""
+        if not self.probe_levels or not self.models[cell.model].READS_COUNTS:
+            return ()
+        wanted = self.levels if self.probe_levels == "all" else self.probe_levels
+        return tuple(level for level in self.levels if level in wanted and level != cell.level)
 
 
 class GridCell(Settings):
