@@ -255,6 +255,7 @@ def test_what_is_made_elsewhere_has_one_level_and_is_not_crossed(project: Path):
     assert crossed == {"pca"}
 
 
+@pytest.mark.slow
 def test_the_report_has_the_section_only_where_there_is_something_to_show(project: Path, storage: Path):
     study = write_crossed(project, "[]")
     run("one", project, storage)
@@ -264,12 +265,15 @@ def test_the_report_has_the_section_only_where_there_is_something_to_show(projec
     study = write_crossed(project)
     run("one", project, storage)
     written = write_report(results, "one", study)
-    page = written.page.read_text()
-    assert "Trained at one depth, probed at another" in page
+    assert "Trained at one depth, probed at another" in written.page.read_text()
     names = {path.relative_to(written.folder).as_posix() for path in written.files}
     assert {f"figures/train-probe-simulated-{model}.svg" for model in ("pca", "raw")} <= names
     assert {"data/trained-at-full-depth.csv", "data/probed-at-full-depth.csv"} <= names
-    # The matrix of the report is the view's, at every cell.
+
+
+def test_the_matrix_of_the_report_is_that_of_the_view(project: Path, storage: Path):
+    study, results = write_crossed(project), Results(storage)
+    run("one", project, storage)
     headline = [one for one in read_curves(results, "one", study) if one.estimator == study.probing.headline]
     matrices = {(one.model, one.n_cells): one for one in read_noise_matrices(results, "one", study, headline)}
     view = results.query("select * from train_probe_matrix")
