@@ -10,10 +10,11 @@ Link = tuple[Kind, str]
 def links(hashes: CellHashes) -> tuple[Link, ...]:
     """Every artifact of a cell of the grid, each after those that it is made from."""
     chain: list[Link] = [("data", hashes.data), ("auxiliary", hashes.auxiliary), ("noised", hashes.noised)]
-    for model in hashes.measured():
+    chain += [("noised", crossed.noised) for crossed in hashes.crossed]
+    for model in hashes.probed():
         chain += [("model", model.model), ("embedding", model.embedding)]
         chain += [("measurement", digest) for digest in model.measurement.values()]
-    return tuple(chain)
+    return tuple(dict.fromkeys(chain))
 
 
 class Damage:

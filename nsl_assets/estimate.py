@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from nsl_assets.errors import StorageError
 from nsl_assets.grid import Platform, is_measured
-from nsl_assets.identity import cell_hashes, data_hash, noised_hash
+from nsl_assets.identity import CellHashes, ModelHashes, cell_hashes, data_hash, noised_hash
 from nsl_assets.jobs import JobMaker
 from nsl_assets.models import estimate_cost
+from nsl_assets.probing import EstimatorName
 from nsl_assets.study import GridCell, Study
 from nsl_assets.tasks import outline
 from nsl_resources.artifacts import Artifacts
@@ -106,7 +107,7 @@ def cells_cost(name: str, study: Study, cells: Iterable[GridCell], platform: Pla
     levels: dict[str, set[float]] = defaultdict(set)
     for cell in cells:
         by_model[cell.task, cell.model].append(cell)
-        levels[cell.task].add(cell.level)
+        levels[cell.task].update((cell.level, *study.probe_levels_of(cell)))
     recorded = _recorded_seconds(platform.results, name)
     models = tuple(_model_cost(study, group, recorded, platform) for group in by_model.values())
     noised = sum(_noised_mib(study, task, levels[task], platform.artifacts) for task in levels)
@@ -116,15 +117,22 @@ def cells_cost(name: str, study: Study, cells: Iterable[GridCell], platform: Pla
 def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platform: Platform) -> ModelCost:
     task, model = cells[0].task, cells[0].model
     size = outline(study.tasks[task])
-    left = [cell for cell in cells if not is_measured(cell_hashes(study, cell), platform.artifacts)]
+    chains = {cell: cell_hashes(study, cell) for cell in cells}
+    left = [cell for cell in cells if not is_measured(chains[cell], platform.artifacts)]
     sizes = sorted({cell.n_cells for cell in cells})
     costs = {n_cells: estimate_cost(study.models[model], n_cells, size.n_genes) for n_cells in sizes}
-    fixed_s = START_UP_S + _probing_seconds(study, size.n_probe)
     # A record speaks for the present settings only where one of its cells is stored under their hashes.
     stored_sizes = {cell.n_cells for cell in set(cells).difference(left)}
     known = {n_cells: recorded[task, model, n_cells] for n_cells in stored_sizes if (task, model, n_cells) in recorded}
-    seconds = [known.get(cell.n_cells, fixed_s + costs[cell.n_cells].seconds) for cell in left]
-    kept_mib = [costs[cell.n_cells].disk_mib for cell in left] if study.keep_models != "none" else []
+    lefts = [_left(chains[cell], platform.artifacts) for cell in left]
+    seconds = [
+        known[cell.n_cells]
+        if one.is_untouched and cell.n_cells in known
+        else one.seconds(study, costs[cell.n_cells].seconds, size.n_probe)
+        for cell, one in zip(left, lefts, strict=True)
+    ]
+    is_kept = study.keep_models != "none"
+    kept_mib = [costs[cell.n_cells].disk_mib for cell, one in zip(left, lefts, strict=True) if one.trains and is_kept]
     largest = max(costs.values(), key=lambda cost: cost.memory_mib)
     needs = JobMaker(study, platform.machine, platform.storage).need(model, largest, size.n_genes)
     return ModelCost(
@@ -133,7 +141,7 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
         n_grid_cells=len(cells),
         n_left=len(left),
         seconds_a_cell=sum(seconds) / len(seconds) if seconds else 0.0,
-        is_recorded=any(cell.n_cells in known for cell in left),
+        is_recorded=any(cell.n_cells in known and one.is_untouched for cell, one in zip(left, lefts, strict=True)),
         device="gpu" if needs.n_gpus else "cpu",
         cores=needs.cores,
         n_workers=_n_workers(needs, platform),
@@ -142,10 +150,40 @@ def _model_cost(study: Study, cells: list[GridCell], recorded: Recorded, platfor
     )
 
 
-def _probing_seconds(study: Study, n_pairs: int) -> float:
+@dataclass(frozen=True)
+class _Left:
+    """What a worker of one cell of the grid has left to do."""
+
+    trains: bool
+    is_untouched: bool
+    """Whether the model is not measured at its own level either."""
+    n_crossed: int
+    """Other noise levels at which the model is not measured yet."""
+
+    def seconds(self, study: Study, training_seconds: float, n_pairs: int) -> float:
+        """Expected wall time of the worker, by formula."""
+        of_own_level = _probing_seconds(study.probing.estimators, n_pairs) if self.is_untouched else 0.0
+        of_crossed = self.n_crossed * _probing_seconds([study.probing.headline], n_pairs)
+        return START_UP_S + training_seconds * self.trains + of_own_level + of_crossed
+
+
+def _left(hashes: CellHashes, artifacts: Artifacts) -> _Left:
+    def is_stored(model: ModelHashes) -> bool:
+        return all(artifacts.is_complete("measurement", digest) for digest in model.measurement.values())
+
+    missing = [model for model in hashes.probed() if not is_stored(model)]
+    embeds = any(not artifacts.is_complete("embedding", model.embedding) for model in missing)
+    return _Left(
+        trains=embeds and not artifacts.is_complete("model", hashes.trained.model),
+        is_untouched=any(model in hashes.measured() for model in missing),
+        n_crossed=sum(model in hashes.crossed for model in missing),
+    )
+
+
+def _probing_seconds(estimators: Iterable[EstimatorName], n_pairs: int) -> float:
     """A rough line through measured times on one core; "pooled" and "infonce" share one training."""
     networks = {"pooled": "critic", "infonce": "critic", "lmi": "autoencoders"}
-    n_trainings = len({networks[name] for name in study.probing.estimators if name in networks})
+    n_trainings = len({networks[name] for name in estimators if name in networks})
     return n_trainings * (4.0 + 1.5e-3 * n_pairs)
 
 

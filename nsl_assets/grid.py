@@ -23,7 +23,15 @@ import numpy.typing as npt
 from nsl_assets import noise
 from nsl_assets.chain import Damage, links
 from nsl_assets.errors import InputError
-from nsl_assets.identity import CellHashes, ModelHashes, auxiliary_hash, cell_hashes, data_hash, noised_hash
+from nsl_assets.identity import (
+    CellHashes,
+    CrossedHashes,
+    ModelHashes,
+    auxiliary_hash,
+    cell_hashes,
+    data_hash,
+    noised_hash,
+)
 from nsl_assets.jobs import JobMaker, failed_device_mib, failure_text, node_devices, run_repeating
 from nsl_assets.probing import EstimatorName
 from nsl_assets.recording import Recorder
@@ -31,7 +39,7 @@ from nsl_assets.study import GridCell, Machine, Study, definition_text
 from nsl_assets.tasks import Task, TaskSettings, open_task, total_umi_factor, write_auxiliary, write_data
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import Dispatcher, Message, Report, WorkerJob, WorkerResult
-from nsl_resources.results import MeasurementRow, Results, RunRow, StudyRow
+from nsl_resources.results import CrossNoiseMeasurementRow, MeasurementRow, Results, RunRow, StudyRow
 
 _LOG = logging.getLogger(__name__)
 PUBLISH_EVERY_S = 20.0
@@ -71,6 +79,8 @@ class Outcome:
     status: Literal["succeeded", "reused", "failed"]
     reason: str
     rows: tuple[MeasurementRow, ...] = ()
+    crossed: tuple[CrossNoiseMeasurementRow, ...] = ()
+    """The trained model, probed at other noise levels."""
     fit: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What training reported, see `nsl_assets.models.FitReport`; of a failed worker what is known."""
     worker: WorkerResult | None = field(default=None, repr=False)
@@ -180,22 +190,23 @@ def _total_umi_factor(settings: TaskSettings, storage: Path) -> float | None:
 def stored_embeddings(
     study: Study, task: str, model: str, artifacts: Artifacts
 ) -> list[tuple[str, npt.NDArray[np.float32]]]:
-    """Label and embedding (n_probe_cells, n_dimensions), mapped not read, of each stored cell of the grid."""
-    found = []
-    for cell in study.cells():
-        if (cell.task, cell.model) == (task, model):
-            digest = cell_hashes(study, cell).trained.embedding
-            if artifacts.is_complete("embedding", digest):
-                path = artifacts.path("embedding", digest) / "embedding.npy"
-                found.append((cell.label, np.load(path, mmap_mode="r", allow_pickle=False)))
-    return found
+    """Label and embedding (n_probe_cells, n_dimensions), mapped not read, of all that is stored of a model."""
+    cells = [cell for cell in study.cells() if (cell.task, cell.model) == (task, model)]
+    chains = [(cell.label, cell_hashes(study, cell)) for cell in cells]
+    named = [(label, hashes.trained.embedding) for label, hashes in chains]
+    named += [(f"{label} at q={one.level:g}", one.embedding) for label, hashes in chains for one in hashes.crossed]
+    return [
+        (label, np.load(artifacts.path("embedding", digest) / "embedding.npy", mmap_mode="r", allow_pickle=False))
+        for label, digest in named
+        if artifacts.is_complete("embedding", digest)
+    ]
 
 
 def is_measured(hashes: CellHashes, artifacts: Artifacts) -> bool:
-    """Whether every measurement of this cell of the grid is stored."""
+    """Whether every measurement of this cell of the grid is stored, those at other noise levels too."""
     return all(
         artifacts.is_complete("measurement", digest)
-        for model in hashes.measured()
+        for model in hashes.probed()
         for digest in model.measurement.values()
     )
 
@@ -237,7 +248,8 @@ class Measuring:
             for cell, hashes in asked:
                 if is_measured(hashes, self.platform.artifacts):
                     outcome = self._measured(cell, hashes, "reused", "stored already")
-                    recorder.land_unrecorded(outcome.rows)
+                    recorder.land_unrecorded("measurement", outcome.rows)
+                    recorder.land_unrecorded("cross_noise_measurement", outcome.crossed)
                     recorder.settle(cell, self.dagster_run_id)
                     yield outcome
                 else:
@@ -276,7 +288,8 @@ class Measuring:
                 n_attempts = recorder.n_attempts(cell)
                 if outcome.status == "failed" and n_attempts > 1:
                     outcome = replace(outcome, reason=f"{outcome.reason} (attempt {n_attempts})")
-                recorder.land(outcome.rows)
+                recorder.land("measurement", outcome.rows)
+                recorder.land("cross_noise_measurement", outcome.crossed)
                 self._remember(outcome, result)
                 self.platform.results.land("run", [self._run_row(outcome, result)])
                 publisher.publish_now_and_then()
@@ -291,11 +304,13 @@ class Measuring:
             self._maker.remember(outcome.cell, self._n_genes[outcome.cell.task], worker, outcome.fit)
 
     def _require_noised(self, cell: GridCell, hashes: CellHashes) -> None:
-        if not self.platform.artifacts.is_complete("noised", hashes.noised):
-            raise InputError(
-                f"noise level {cell.level:g} (seed {cell.seed}) of task '{cell.task}' is not stored, or its settings"
-                " changed: materialize that partition of `noised` first."
-            )
+        needed = {cell.level: hashes.noised} | {one.level: one.noised for one in hashes.crossed}
+        for level, digest in needed.items():
+            if not self.platform.artifacts.is_complete("noised", digest):
+                raise InputError(
+                    f"noise level {level:g} (seed {cell.seed}) of task '{cell.task}' is not stored, or its settings"
+                    " changed: materialize that partition of `noised` first."
+                )
 
     def _jobs(self, waiting: Iterable[tuple[GridCell, CellHashes]]) -> list[WorkerJob]:
         """Worker jobs, each with the memory that it is predicted to need."""
@@ -340,7 +355,8 @@ class Measuring:
         worker: WorkerResult | None = None,
     ) -> Outcome:
         fit = self._record(hashes.trained.measurement[self.study.probing.headline])["fit"]
-        return Outcome(cell, hashes, status, reason, self._rows(cell, hashes), fit, worker)
+        crossed = tuple(self._crossed_row(cell, hashes, one) for one in hashes.crossed)
+        return Outcome(cell, hashes, status, reason, self._rows(cell, hashes), crossed, fit, worker)
 
     def _record(self, digest: str) -> dict[str, Any]:
         """What the worker stored of one measurement: estimate, depth, facts about the fit, library versions."""
@@ -357,7 +373,7 @@ class Measuring:
     def _measurement_row(
         self, cell: GridCell, hashes: CellHashes, model: ModelHashes, estimator: EstimatorName
     ) -> MeasurementRow:
-        artifacts, digest = self.platform.artifacts, model.measurement[estimator]
+        digest = model.measurement[estimator]
         record = self._record(digest)
         estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
         shared = record.get("leakage", {})  # not counted by versions that stored measurements before
@@ -398,8 +414,50 @@ class Measuring:
             embedding_hash=model.embedding,
             measurement_hash=digest,
             protocol=self.study.protocol,
-            measured_at=datetime.fromisoformat(artifacts.manifest("measurement", digest)["created_at"]),
+            measured_at=self._measured_at(digest),
         )
+
+    def _crossed_row(self, cell: GridCell, hashes: CellHashes, crossed: CrossedHashes) -> CrossNoiseMeasurementRow:
+        ((estimator, digest),) = crossed.measurement.items()
+        record = self._record(digest)
+        estimate, depth = record["estimate"], record["depth"]
+        return CrossNoiseMeasurementRow(
+            study=self.name,
+            task=cell.task,
+            model=cell.model,
+            n_cells=cell.n_cells,
+            train_level=cell.level,
+            probe_level=crossed.level,
+            seed=cell.seed,
+            estimator=estimator,
+            mi_bits=estimate["value_bits"],
+            low_bits=estimate["low_bits"],
+            high_bits=estimate["high_bits"],
+            floor_bits=estimate["floor_bits"],
+            ceiling_bits=estimate["ceiling_bits"],
+            train_umis_per_cell=record["train_depth"]["umis_per_cell"],
+            probe_umis_per_cell=depth["umis_per_cell"],
+            n_probe_cells=depth["n_cells"],
+            n_nonempty_probe_cells=depth["n_nonempty_cells"],
+            n_pairs=estimate["n_pairs"],
+            n_train_cells=record["fit"]["n_train_cells"],
+            gap_bits=estimate["diagnostics"].get("gap_bits"),
+            truth_bits=depth["truth_bits"],
+            **record["leakage"],
+            flags=estimate["flags"],
+            diagnostics=estimate["diagnostics"],
+            data_hash=hashes.data,
+            train_noised_hash=hashes.noised,
+            probe_noised_hash=crossed.noised,
+            model_hash=crossed.model,
+            embedding_hash=crossed.embedding,
+            measurement_hash=digest,
+            protocol=self.study.protocol,
+            measured_at=self._measured_at(digest),
+        )
+
+    def _measured_at(self, digest: str) -> datetime:
+        return datetime.fromisoformat(self.platform.artifacts.manifest("measurement", digest)["created_at"])
 
     def _run_row(self, outcome: Outcome, worker: WorkerResult) -> RunRow:
         cell, digest = outcome.cell, outcome.hashes.trained.measurement[self.study.probing.headline]

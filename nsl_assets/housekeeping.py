@@ -102,10 +102,11 @@ def _hashed_cells(study: Study) -> tuple[list[MeasuredCell], list[str]]:
 def _models_left_out(name: str, study: Study, cells: list[MeasuredCell], artifacts: Artifacts) -> dict[Link, str]:
     """The models of a study that its `keep_models` does not keep."""
     if study.keep_models == "none":
-        stored = [
-            model for _, hashes in cells for model in hashes.measured() if _is_embedded(model.embedding, artifacts)
-        ]
-        return {("model", model.model): f'study {name}: keep_models = "none"' for model in stored}
+        waiting = {
+            one.model for _, hashes in cells for one in hashes.probed() if not _is_embedded(one.embedding, artifacts)
+        }
+        made = {one.model for _, hashes in cells for one in hashes.measured()} - waiting
+        return {("model", digest): f'study {name}: keep_models = "none"' for digest in made}
     if study.keep_models == "all":
         return {}
     curves: dict[tuple[str, str], list[MeasuredCell]] = defaultdict(list)

@@ -24,6 +24,15 @@ class ModelHashes(Settings):
     """By estimator."""
 
 
+class CrossedHashes(ModelHashes):
+    """Hashes of the trained model of a cell where it is probed at another noise level."""
+
+    level: float
+    """Of the probed counts."""
+    noised: str
+    """The probed counts."""
+
+
 class CellHashes(Settings):
     """Every link of the chain of one cell of the grid."""
 
@@ -33,10 +42,16 @@ class CellHashes(Settings):
     trained: ModelHashes
     untrained: ModelHashes | None
     """The baseline before training, where the study measures it beside this cell."""
+    crossed: tuple[CrossedHashes, ...] = ()
+    """The trained model at other noise levels, where the study probes it there."""
 
     def measured(self) -> "tuple[ModelHashes, ...]":
-        """The models to be measured: the trained one, and the untrained one where it is asked for."""
+        """The models to be measured at their own level: the trained one, and the untrained one if it is asked for."""
         return (self.trained,) if self.untrained is None else (self.trained, self.untrained)
+
+    def probed(self) -> "tuple[ModelHashes, ...]":
+        """Everything that is embedded and measured: the trained model first, then at other levels, the untrained."""
+        return (self.trained, *self.crossed, *(() if self.untrained is None else (self.untrained,)))
 
 
 @lru_cache(maxsize=256)
@@ -70,12 +85,16 @@ def cell_hashes(study: Study, cell: GridCell) -> CellHashes:
     untrained = None
     if study.measures_untrained(cell.task, cell.model, cell.n_cells, cell.level):
         untrained = _model_hashes(study, cell, noised, auxiliary, n_cells=None)
+    trained = _model_hashes(study, cell, noised, auxiliary, n_cells=cell.n_cells)
     return CellHashes(
         data=data_hash(study.tasks[cell.task]),
         auxiliary=auxiliary,
         noised=noised,
-        trained=_model_hashes(study, cell, noised, auxiliary, n_cells=cell.n_cells),
+        trained=trained,
         untrained=untrained,
+        crossed=tuple(
+            _crossed_hashes(study, cell, level, trained.model, auxiliary) for level in study.probe_levels_of(cell)
+        ),
     )
 
 
@@ -83,20 +102,35 @@ def _model_hashes(study: Study, cell: GridCell, noised: str, auxiliary: str, n_c
     """`n_cells` is None for the model before training, which no cell has touched."""
     settings = model_identity(study.models[cell.model], level=cell.level)
     model = content_hash("model", {"noised": noised, "settings": settings, "n_cells": n_cells, "seed": cell.seed})
-    embedding = content_hash("embedding", {"model": model, "probe": noised})
+    embedding = _embedding_hash(model, noised)
     measurement = {
-        estimator: content_hash(
-            "measurement",
-            {
-                "embedding": embedding,
-                "auxiliary": auxiliary,
-                "seed": cell.seed,
-                **_how_it_is_estimated(study.probing, estimator),
-            },
-        )
+        estimator: _measurement_hash(study, cell, embedding, auxiliary, estimator)
         for estimator in study.probing.estimators
     }
     return ModelHashes(model=model, embedding=embedding, measurement=measurement)
+
+
+def _crossed_hashes(study: Study, cell: GridCell, level: float, model: str, auxiliary: str) -> CrossedHashes:
+    """The model of a cell on the counts of another level of the same seed, by the headline estimator."""
+    noised = noised_hash(study, cell.task, level, cell.seed)
+    embedding, headline = _embedding_hash(model, noised), study.probing.headline
+    measurement = {headline: _measurement_hash(study, cell, embedding, auxiliary, headline)}
+    return CrossedHashes(model=model, embedding=embedding, measurement=measurement, level=level, noised=noised)
+
+
+def _embedding_hash(model: str, noised: str) -> str:
+    """A model and the counts that it embeds."""
+    return content_hash("embedding", {"model": model, "probe": noised})
+
+
+def _measurement_hash(study: Study, cell: GridCell, embedding: str, auxiliary: str, estimator: EstimatorName) -> str:
+    parts: dict[str, Json] = {
+        "embedding": embedding,
+        "auxiliary": auxiliary,
+        "seed": cell.seed,
+        **_how_it_is_estimated(study.probing, estimator),
+    }
+    return content_hash("measurement", parts)
 
 
 def calibration_hash(settings: ProbingSettings, estimator: EstimatorName) -> str:

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import Any
 
 from nsl_assets.study import GridCell
-from nsl_resources.results import TABLES, MeasurementRow, Results, RunRow
+from nsl_resources.results import TABLES, CrossNoiseMeasurementRow, MeasurementRow, Results, RunRow, TableName
 
 Key = tuple[Any, ...]
-KEY = TABLES["measurement"].key
+Measured = MeasurementRow | CrossNoiseMeasurementRow
 
 
 class Recorder:
@@ -23,14 +23,16 @@ class Recorder:
 
     def __init__(self, results: Results, study: str) -> None:
         self._results, self._study = results, study
+        self._known: dict[TableName, dict[Key, str]] = {}
 
-    def land(self, rows: Sequence[MeasurementRow]) -> None:
-        """Land rows so that each stands in the table, also where a later measurement stands there now."""
-        self._results.land("measurement", [self._on_top(row) for row in rows])
+    def land(self, table: TableName, rows: Sequence[Measured]) -> None:
+        """Land rows so that each stands in its table, also where a later measurement stands there now."""
+        self._results.land(table, [self._on_top(table, row) for row in rows])
 
-    def land_unrecorded(self, rows: Sequence[MeasurementRow]) -> None:
+    def land_unrecorded(self, table: TableName, rows: Sequence[Measured]) -> None:
         """The same for rows of stored measurements: those that stand in the table are left alone."""
-        self.land([row for row in rows if self._recorded.get(_key(row)) != row.measurement_hash])
+        missing = [row for row in rows if self._recorded(table).get(_key(table, row)) != row.measurement_hash]
+        self.land(table, missing)
 
     def settle(self, cell: GridCell, dagster_run_id: str | None) -> None:
         """Record that a cell is stored whose last attempt failed: its worker was killed after its work, for example."""
@@ -50,15 +52,17 @@ class Recorder:
         """How often a cell has been tried, the attempt that ended now among them."""
         return self._attempts.get(_point(cell), 0) + 1
 
-    def _on_top(self, row: MeasurementRow) -> MeasurementRow:
-        is_other = self._recorded.get(_key(row), row.measurement_hash) != row.measurement_hash
+    def _on_top(self, table: TableName, row: Measured) -> Measured:
+        is_other = self._recorded(table).get(_key(table, row), row.measurement_hash) != row.measurement_hash
         return replace(row, recorded_at=datetime.now(UTC)) if is_other else row
 
-    @cached_property
-    def _recorded(self) -> dict[Key, str]:
-        """Hash of the measurement that stands in the table, by key, when it is first asked for."""
-        found = self._rows(f"SELECT {', '.join(KEY)}, measurement_hash FROM measurement WHERE study = ?")
-        return {tuple(key): digest for *key, digest in found}
+    def _recorded(self, table: TableName) -> dict[Key, str]:
+        """Hash of the measurement that stands in a table, by key, when it is first asked for."""
+        if table not in self._known:
+            columns = ", ".join(TABLES[table].key)
+            found = self._rows(f"SELECT {columns}, measurement_hash FROM {table} WHERE study = ?")
+            self._known[table] = {tuple(key): digest for *key, digest in found}
+        return self._known[table]
 
     @cached_property
     def _failed(self) -> frozenset[Key]:
@@ -81,5 +85,5 @@ def _point(cell: GridCell) -> Key:
     return cell.task, cell.model, cell.n_cells, cell.level, cell.seed
 
 
-def _key(row: MeasurementRow) -> Key:
-    return tuple(getattr(row, name) for name in KEY)
+def _key(table: TableName, row: Measured) -> Key:
+    return tuple(getattr(row, name) for name in TABLES[table].key)

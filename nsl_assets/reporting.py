@@ -7,6 +7,7 @@ from typing import Any
 
 from nsl_assets import laws, report
 from nsl_assets.advising import advise_tasks
+from nsl_assets.crossed import read_noise_matrices
 from nsl_assets.curve_bias import StudyBias, how_to_calibrate, study_bias
 from nsl_assets.curves import panel_shares, read_curves, unscaled_panels
 from nsl_assets.errors import InputError
@@ -174,6 +175,7 @@ def study_content(results: Results, name: str, study: Study, bias: StudyBias | N
         headline=study.probing.headline,
         protocol=study.protocol,
         estimators=largest_curves(curves),
+        noise_matrices=read_noise_matrices(results, name, study, headline),
         calibration=None if bias is None else _calibration(bias),
         calibration_note=_as_sentence(how_to_calibrate(name, study)),
         training=training_records(results, name, study),

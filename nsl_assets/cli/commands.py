@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -32,6 +32,19 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 
 def _names(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _probe_levels(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> tuple[float, ...] | Literal["all"] | None:
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
+    try:
+        return tuple(float(level) for level in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither 'all' nor a list of noise levels, as 1,0.1 is.") from None
 
 
 def _file_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -76,6 +89,8 @@ def _study_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="Training of scvi and geneformer: as published, or few steps for a CPU.  [default: paper]"),
         click.option("--levels", "n_levels", type=click.IntRange(3, 100),
                      help="Number of noise levels, from the measured depth down to 2.5 % of it.  [default: 6]"),
+        click.option("--probe-levels", callback=_probe_levels,
+                     help="Noise levels at which every model is probed beside its own: 1,0.1, or all."),
         click.option("--sizes", "n_sizes", type=click.IntRange(1, 100),
                      help="Number of training sizes, from all training cells down.  [default: 1]"),
         click.option("--seeds", "n_seeds", type=click.IntRange(1, 1_000), help="Replicates.  [default: 3]"),
@@ -91,7 +106,9 @@ def _study_options(command: Callable[..., None]) -> Callable[..., None]:
 def _request(h5ad: Path | None, study: str | None, options: dict[str, Any]) -> Request | None:
     """The study asked for by file, with STUDY as its template; None where a study is run as it is."""
     if h5ad is None:
-        given = [f"--{option.removeprefix('n_')}" for option, value in options.items() if value is not None]
+        given = [
+            f"--{option.removeprefix('n_').replace('_', '-')}" for option, value in options.items() if value is not None
+        ]
         if study is not None and given:
             raise click.UsageError(
                 f"{', '.join(given)} shape a study of a file (--h5ad): edit study '{study}' instead."

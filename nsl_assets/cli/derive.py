@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from nsl_assets.cli.file_task import FileTaskOptions
 from nsl_assets.errors import InputError, StudyError
@@ -31,6 +31,8 @@ class Request:
     models: Sequence[str] | None = None
     budget: str | None = None
     n_levels: int | None = None
+    probe_levels: Literal["all"] | Sequence[float] | None = None
+    """Noise levels at which every model is probed beside its own."""
     n_sizes: int | None = None
     n_seeds: int | None = None
     name: str | None = None
@@ -58,6 +60,7 @@ def derive(request: Request, project: Project) -> tuple[str, dict[str, Any]]:
         "n_seeds": request.n_seeds,
         "models": models,
         "noise": request.n_levels and _noise(request.n_levels),
+        "probe_levels": request.probe_levels,
     }
     if request.budget and not any(has_budget(model["kind"]) for model in models.values()):
         raise StudyError(

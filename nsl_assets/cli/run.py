@@ -182,7 +182,7 @@ def _plan_text(name: str, study: Study, cost: StudyCost, tasks: Sequence[str]) -
         f"study {name}: {_grid_text(study, tasks)}\n{table(rows)}\n"
         f"{cost.n_left} of {cost.n_grid_cells} cells of the grid to compute: {duration(cost.seconds)} with"
         f" {cost.n_workers} workers, {cost.memory_mib:,.0f} MiB of memory, {cost.disk_mib:,.0f} MiB of disk"
-        f"\n{_budget_hint(study, cost)}".rstrip()
+        f"{_crossed_text(study, tasks)}\n{_budget_hint(study, cost)}".rstrip()
     )
 
 
@@ -196,6 +196,12 @@ def _grid_text(study: Study, tasks: Sequence[str]) -> str:
     if len(set(by_task.values())) == 1:
         return f"{next(iter(by_task.values()))}{' for each task' * (len(by_task) > 1)}"
     return ", ".join(f"{task}: {grid}" for task, grid in by_task.items())
+
+
+def _crossed_text(study: Study, tasks: Sequence[str]) -> str:
+    """How much is probed at other noise levels than that of training; empty where nothing is."""
+    n_crossed = sum(len(study.probe_levels_of(cell)) for cell in study.cells() if cell.task in tasks)
+    return f"\nprobed at other levels than those of training: {n_crossed} measurements in all" if n_crossed else ""
 
 
 def _show_result(name: str, study: Study, failures: list[str], *, as_json: bool) -> None:

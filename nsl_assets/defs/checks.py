@@ -106,10 +106,12 @@ def _certificates(results: Results, of_task: keys.TaskKeys) -> dict[str, int]:
     """Measurements of a task, those whose certificate is not clean, and those from before there were any."""
     results.publish()
     leaking = " or ".join(f"{name} > 0" for name in LEAKAGE)
+    columns = f"study, task, protocol, {', '.join(LEAKAGE)}"
     with results.connect() as database:
         found = database.execute(
             f"select count(*), count(*) filter (where {leaking}), count(*) filter (where n_shared_cells is null)"
-            " from measurement where study = ? and task = ? and protocol = 'corrected'",
+            f" from (select {columns} from measurement union all select {columns} from cross_noise_measurement)"
+            " where study = ? and task = ? and protocol = 'corrected'",
             [of_task.study, of_task.task],
         ).fetchone()
     n_rows, n_leaking, n_without = found or (0, 0, 0)

@@ -51,7 +51,7 @@ class GridRun:
         with plain_failures():
             require_data_sets(self.study, [self.of_task.task])
             self._require_launchable(cells)
-            self._thin({cell.level for cell in cells})
+            self._thin({level for cell in cells for level in (cell.level, *self.study.probe_levels_of(cell))})
             self.progress.begin(len(cells))
             failed = self._measure(cells, n_retries=self.platform.machine.worker_retries)
         if failed:
@@ -184,10 +184,10 @@ def plain_failures() -> Iterator[None]:
 
 def _data_versions(outcomes: list[Outcome]) -> dict[str, str]:
     hashes = [outcome.hashes for outcome in outcomes]
-    measurements = [digest for one in hashes for model in one.measured() for digest in model.measurement.values()]
+    measurements = [digest for one in hashes for model in one.probed() for digest in model.measurement.values()]
     return {
         "trained": combined_version(one.trained.model for one in hashes),
-        "embedding": combined_version(one.trained.embedding for one in hashes),
+        "embedding": combined_version(model.embedding for one in hashes for model in (one.trained, *one.crossed)),
         "mutual_information": combined_version(measurements),
     }
 

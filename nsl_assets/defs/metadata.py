@@ -70,7 +70,27 @@ def measurement_metadata(outcomes: Sequence[Outcome]) -> Metadata:
         "worker_seconds": dg.MetadataValue.float(float(sum(worker.seconds for worker in computed))),
         "peak_memory_mib": dg.MetadataValue.float(max((worker.peak_memory_mib for worker in computed), default=0.0)),
         "flags": dg.MetadataValue.text(", ".join(sorted({flag for row in rows for flag in row.flags})) or "none"),
+        **_crossed_metadata(outcomes),
     }
+
+
+def _crossed_metadata(outcomes: Sequence[Outcome]) -> Metadata:
+    """The same models probed at other noise levels, as a table over the seeds; nothing where they were not."""
+    rows = [row for outcome in outcomes for row in outcome.crossed]
+    of_level = {
+        level: [row for row in rows if row.probe_level == level]
+        for level in sorted({row.probe_level for row in rows}, reverse=True)
+    }
+    lines = [
+        {
+            "probed at level": level,
+            "UMIs per cell": float(np.mean([row.probe_umis_per_cell for row in group])),
+            f"{group[0].estimator} (bits)": float(np.mean([row.mi_bits for row in group])),
+            "seeds": len(group),
+        }
+        for level, group in of_level.items()
+    ]
+    return {"probed_at_other_levels": _markdown(lines)} if lines else {}
 
 
 def training_metadata(outcomes: Sequence[Outcome]) -> Metadata:

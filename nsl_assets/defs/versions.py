@@ -26,10 +26,20 @@ def grid_version(asset: str, study: Study, model: str) -> str:
     """Of `trained`, `embedding` or `mutual_information` of a model."""
     if asset == "mutual_information":
         estimators = {name: probing.estimator_identity(study.probing, name) for name in study.probing.estimators}
-        how = {"estimators": estimators, "untrained_baseline": study.untrained_baseline, "n_seeds": study.n_seeds}
-        return _version(probing.CODE_VERSION, how)
+        how: dict[str, Any] = {
+            "estimators": estimators,
+            "untrained_baseline": study.untrained_baseline,
+            "n_seeds": study.n_seeds,
+        }
+        return _version(probing.CODE_VERSION, how | _crossed(study))
     settings = study.models[model]
-    return _version(model_version(settings), {"model": settings.identity(), "n_seeds": study.n_seeds})
+    crossed = _crossed(study) if asset == "embedding" else {}
+    return _version(model_version(settings), {"model": settings.identity(), "n_seeds": study.n_seeds, **crossed})
+
+
+def _crossed(study: Study) -> dict[str, Any]:
+    """Other noise levels at which models are embedded and probed; nothing where there are none."""
+    return {"probe_levels": study.probe_levels} if study.probe_levels else {}
 
 
 def law_version(study: Study) -> str:

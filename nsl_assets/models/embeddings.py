@@ -28,6 +28,7 @@ class Embeddings(ModelKind):
 
     CODE_VERSION: ClassVar[str] = "1"
     NEEDS_TRAINING: ClassVar[bool] = False
+    READS_COUNTS: ClassVar[bool] = False
 
     kind: Literal["embeddings"] = "embeddings"
     """Name of this kind of model."""

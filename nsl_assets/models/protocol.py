@@ -131,6 +131,8 @@ class ModelKind(Settings):
     """Raised when a change of the code changes this kind's embeddings; part of its identity."""
     NEEDS_TRAINING: ClassVar[bool] = True
     """False where embeddings exist without training: then there is no untrained baseline either."""
+    READS_COUNTS: ClassVar[bool] = True
+    """False where embeddings are looked up by cell: then a model cannot embed counts of another noise level."""
 
     @abstractmethod
     def create(self, task: Task, level: float, runtime: Runtime) -> Model:

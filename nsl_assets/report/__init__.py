@@ -14,6 +14,7 @@ from nsl_assets.report.content import (
 )
 from nsl_assets.report.loss_figure import loss_picture as loss_figure
 from nsl_assets.report.noise_law_figure import noise_law_figure
+from nsl_assets.report.noise_matrix import NoiseMatrix
 from nsl_assets.report.page import PAGE_NAME, report_files
 from nsl_assets.report.tables import LawRow, law_table
 
@@ -27,6 +28,7 @@ __all__ = [
     "Calibration",
     "LawRow",
     "Leakage",
+    "NoiseMatrix",
     "Provenance",
     "ReportContent",
     "Training",

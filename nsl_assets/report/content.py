@@ -14,6 +14,7 @@ from nsl_assets.laws import (
     MeasuredCurve,
 )
 from nsl_assets.probing import ExpectedBias, ProblemSummary
+from nsl_assets.report.noise_matrix import NoiseMatrix
 
 Kind = Literal["study", "table"]
 
@@ -122,6 +123,8 @@ class ReportContent:
     models: Sequence[ComparedModels] = ()
     estimators: Sequence[MeasuredCurve] = ()
     """By every estimator, at the largest training sizes."""
+    noise_matrices: Sequence[NoiseMatrix] = ()
+    """Of models that were probed at other noise levels than that of their training."""
     advice: Sequence[Advice] = ()
     calibration: Calibration | None = None
     calibration_note: str = ""

@@ -67,6 +67,11 @@ def methods_text(content: ReportContent) -> str:
             "model had seen. Every replicate changed the thinning, the subsample, the initialisation and the probe."
         )
     parts.append(f"Mutual information was estimated by {estimator}.")
+    if content.noise_matrices:
+        parts.append(
+            "Trained models also embedded the probe cells of other noise levels; each was compared, replicate by "
+            "replicate, with the model that was trained at the level of the probe (95 % intervals by Student's t)."
+        )
     parts.append(_law_sentence(content))
     if any(one.fit for one in content.cells):
         parts.append("The cell-number law I(N) = I∞ − (N/Nsat)⁻ˢ was fitted in the same way at each noise level.")

@@ -22,6 +22,7 @@ from nsl_assets.report.drawn import Drawn, Inliner, Record
 from nsl_assets.report.law_sections import cells_section, depth_section
 from nsl_assets.report.measurement_sections import calibration_section, leakage_section, training_section
 from nsl_assets.report.methods import methods_section
+from nsl_assets.report.noise_matrix_section import noise_matrix_section
 from nsl_assets.report.selection import models_of, tasks_of
 from nsl_assets.report.summary import answers
 
@@ -58,12 +59,13 @@ def report_files(content: ReportContent) -> dict[str, Callable[[], bytes]]:
 
 
 def sections_of(content: ReportContent) -> list[Section]:
-    """All sections, each with its tables and figures, or with why it has none."""
+    """All sections, each with its tables and figures, or with why it has none; that of crossed noise where there is."""
     looks = looks_of(models_of(content))
     sections = [
         advice_section(content),
         depth_section(content, looks),
         cells_section(content, looks),
+        noise_matrix_section(content),
         joint_section(content),
         models_section(content),
         laws_section(content),

@@ -140,6 +140,11 @@ class Study(Settings):
     """Representation models, by name: `[studies.NAME.models.MODEL]`."""
     noise: BinomialThinning
     """Noise levels: fractions of the molecules that are kept."""
+    probe_levels: tuple[float, ...] | Literal["all"] = ()
+    """Noise levels at which every trained model is probed beside its own, or "all": what becomes of a model that was
+    trained at another depth than its cells have. By the headline estimator; baselines and embeddings that were made
+    elsewhere are not crossed. A finished study is not trained again for it, but for models that `keep_models` removed.
+    """
     sizes: tuple[int, ...] = Field(min_length=1)
     """Training sizes: numbers of cells that fit parameters. Validation cells come on top."""
     grids: dict[str, TaskGrid] = Field(default_factory=dict)
@@ -188,6 +193,17 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _probe_levels_are_levels(self) -> "Study":
+        known = sorted({level for task in self.tasks for level in self.levels_of(task)}, reverse=True)
+        unknown = [] if self.probe_levels == "all" else sorted(set(self.probe_levels) - set(known), reverse=True)
+        if unknown:
+            raise ValueError(
+                f"probe_levels {', '.join(f'{level:g}' for level in unknown)}: no noise level of this study. Its levels"
+                f' are {", ".join(f"{level:g}" for level in known)}; name some of them, or "all"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _follow_protocol(self) -> "Study":
         if self.protocol == "published":
             for field, value in _published(self).items():
@@ -231,6 +247,14 @@ class Study(Settings):
                         for seed in self.seeds:
                             yield GridCell(task=task, model=model, n_cells=n_cells, level=level, seed=seed)
 
+    def probe_levels_of(self, cell: "GridCell") -> tuple[float, ...]:
+        """Noise levels at which the model of this cell is probed beside its own, deepest first."""
+        if not self.probe_levels or not self.models[cell.model].READS_COUNTS:
+            return ()
+        levels = self.levels_of(cell.task)
+        wanted = levels if self.probe_levels == "all" else self.probe_levels
+        return tuple(level for level in levels if level in wanted and level != cell.level)
+
 
 class GridCell(Settings):
     """One replicate of one cell of the grid: what one worker process computes."""
@@ -240,7 +264,7 @@ class GridCell(Settings):
     n_cells: int
     """Training cells."""
     level: float
-    """Fraction of the molecules that are kept."""
+    """Fraction of the molecules that are kept, in training."""
     seed: int
 
     @property

@@ -16,12 +16,14 @@ from nsl_assets.errors import StorageError
 from nsl_resources.artifacts import atomic_write_bytes
 from nsl_resources.results.encoding import encode
 from nsl_resources.results.rows import Row
-from nsl_resources.results.schema import LANDED_FILE, SCHEMA_VERSION, TABLES, Table
+from nsl_resources.results.schema import LANDED_FILE, SCHEMA_VERSION, TABLES, Table, TableName
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _VERSION_KEY: Final = b"nsl_schema_version"
+MEASUREMENTS: Final[tuple[TableName, ...]] = ("measurement", "cross_noise_measurement")
+"""Tables whose rows name artifacts."""
 
 
 class DamagedFileError(Exception):
@@ -158,11 +160,14 @@ def move_aside(root: Path, table: Table, path: Path, problem: str) -> Damaged:
 
 def recorded_artifacts(root: Path, study: str) -> frozenset[str]:
     """Content hashes that the landed measurements of a study name; damaged files have none."""
-    table = TABLES["measurement"]
+    return frozenset().union(*(_named_artifacts(root, TABLES[name], study) for name in MEASUREMENTS))
+
+
+def _named_artifacts(root: Path, table: Table, study: str) -> set[str]:
     names = [column.name for column in table.columns if column.name.endswith("_hash")]
     found: set[str] = set()
     for path in landed_folder(root, table).glob("[!.]*.parquet"):
         with contextlib.suppress(DamagedFileError, FileNotFoundError):
             for row in read_landed(path, table).select(["study", *names]).to_pylist():
                 found.update(row[name] for name in names if row["study"] == study)
-    return frozenset(found)
+    return found

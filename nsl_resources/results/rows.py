@@ -73,6 +73,51 @@ class MeasurementRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CrossNoiseMeasurementRow:
+    """One estimate of a model that was trained at one noise level and probed at another; `measurement` has the rest."""
+
+    study: Study
+    task: Task
+    model: Model
+    n_cells: CellNumber
+    train_level: Annotated[float, "Noise level of the cells that the model was trained on: probability q"]
+    probe_level: Annotated[float, "Noise level of the probe cells that it embedded: probability q"]
+    seed: Seed
+    estimator: Estimator
+    mi_bits: Annotated[float, "Mutual information between embedding and auxiliary signal (bits)"]
+    low_bits: Annotated[float | None, "Lower end of the 95 % interval of mi_bits (bits)"]
+    high_bits: Annotated[float | None, "Upper end of the 95 % interval of mi_bits (bits)"]
+    floor_bits: Annotated[float | None, "The same estimate on shuffled pairs, where the truth is 0 (bits)"]
+    ceiling_bits: Annotated[float | None, "Entropy of a categorical auxiliary signal, else NULL (bits)"]
+    train_umis_per_cell: Annotated[float, "Realised depth of the probe cells at train_level (UMIs per cell)"]
+    probe_umis_per_cell: Annotated[float, "Realised depth of the probe cells at probe_level (UMIs per cell)"]
+    n_probe_cells: Annotated[int, "Probe cells, whether or not their auxiliary signal is known (cells)"]
+    n_nonempty_probe_cells: Annotated[int | None, "Probe cells with at least one count at probe_level (cells)"]
+    n_pairs: Annotated[int, "Pairs of embedding and known auxiliary signal that were probed"]
+    n_train_cells: Annotated[int | None, "Cells that fitted parameters, empty ones included (cells)"]
+    gap_bits: Annotated[float | None, "Overfitting of the probe: its value on seen minus on unseen pairs (bits)"] = None
+    truth_bits: Annotated[
+        float | None, "Information in simulated counts at probe_level; bounds mi_bits; NULL for real cells (bits)"
+    ] = None
+    n_shared_cells: Annotated[int | None, "Probe cells that are in train pool or validation; 0 unless published"]
+    n_shared_groups: Annotated[int | None, "Groups of probe cells and partners that are there too; NULL: none"]
+    n_shared_partners: Annotated[int | None, "Partners of probe cells that are there too; NULL: not paired"]
+    flags: Flags
+    diagnostics: Annotated[JsonObject, "What else the estimator reports; its keys depend on the estimator"]
+    data_hash: Annotated[str, "Artifact of counts and split, kind data"]
+    train_noised_hash: Annotated[str, "Artifact of the thinned counts at train_level, kind noised"]
+    probe_noised_hash: Annotated[str, "Artifact of the thinned counts at probe_level, kind noised"]
+    model_hash: Annotated[str, "Artifact of the model, kind model"]
+    embedding_hash: Annotated[str, "Artifact of the embedding, kind embedding"]
+    measurement_hash: Annotated[str, "Artifact of this estimate, kind measurement"]
+    protocol: Protocol
+    measured_at: Annotated[datetime, "When it was measured (UTC)"]
+    recorded_at: Annotated[
+        datetime | None, "When it replaced a later measurement, as the study asks for it again (UTC); else NULL"
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseLawRow:
     """The noise law (Eq. 1) fitted to one curve of information against depth."""
 
@@ -336,6 +381,7 @@ class CalibrationRow:
 
 Row = (
     MeasurementRow
+    | CrossNoiseMeasurementRow
     | NoiseLawRow
     | CellNumberLawRow
     | JointLawRow

@@ -12,6 +12,7 @@ from nsl_resources.results.rows import (
     AdviceRow,
     CalibrationRow,
     CellNumberLawRow,
+    CrossNoiseMeasurementRow,
     JointLawRow,
     LawComparisonRow,
     MeasurementRow,
@@ -30,6 +31,7 @@ SCHEMA_VERSION: Final = 1
 
 TableName = Literal[
     "measurement",
+    "cross_noise_measurement",
     "noise_law",
     "cell_number_law",
     "joint_law",
@@ -147,6 +149,13 @@ TABLES: Final[Mapping[TableName, Table]] = {
     for table in (
         Table("measurement", MeasurementRow, (*_CELL, "is_trained", "estimator"), "measured_at", "recorded_at"),
         Table(
+            "cross_noise_measurement",
+            CrossNoiseMeasurementRow,
+            ("study", "task", "model", "n_cells", "train_level", "probe_level", "seed", "estimator"),
+            "measured_at",
+            "recorded_at",
+        ),
+        Table(
             "noise_law",
             NoiseLawRow,
             ("study", "task", "model", "n_cells", "estimator", "protocol"),
@@ -183,6 +192,25 @@ TABLES: Final[Mapping[TableName, Table]] = {
     )
 }
 
+_T_QUANTILES: Final = (
+    12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139, 2.200985,
+    2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963,
+)  # fmt: skip
+"""Student's t, 97.5 %, for 1, 2, … degrees of freedom: DuckDB has no such function."""
+
+
+def _t_quantile(degrees: str) -> str:
+    """The 97.5 % quantile of Student's t as SQL; NULL without a degree of freedom.
+
+    Beyond the table by the expansion in 1/degrees (Abramowitz and Stegun 26.7.5), right to 3e-4 there.
+    """
+    z = 1.959963985
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    listed = f"[{', '.join(map(str, _T_QUANTILES))}]"
+    beyond = f"{z} + {first:.9f} / ({degrees}) + {second:.9f} / ({degrees}) ** 2"
+    return f"CASE WHEN {degrees} <= {len(_T_QUANTILES)} THEN {listed}[{degrees}] ELSE {beyond} END"
+
+
 VIEWS: Final[Mapping[str, tuple[str, str]]] = {
     "curve": (
         "Headline curves of trained models: information against depth, mean and deviation over seeds",
@@ -199,6 +227,34 @@ GROUP BY ALL ORDER BY study, task, model, n_cells, level""",
 QUALIFY status = 'failed' AND
     row_number() OVER (PARTITION BY study, task, model, n_cells, level, seed ORDER BY finished_at DESC) = 1
 ORDER BY finished_at DESC""",
+    ),
+    "train_probe_matrix": (
+        "Information of trained models by the noise level of training and that of the probe, over seeds, with the "
+        "difference to the model that was trained at the probe level: seed by seed, interval of 95 % by Student's t "
+        "over the seeds that both have; NULL for one seed. Only of what is probed at other levels too",
+        f"""WITH matched AS (
+    SELECT study, task, model, n_cells, estimator, level AS train_level, level AS probe_level, seed, mi_bits,
+        umis_per_cell AS train_umis_per_cell, umis_per_cell AS probe_umis_per_cell
+    FROM measurement SEMI JOIN cross_noise_measurement USING (study, task, model, n_cells, estimator)
+    WHERE is_trained),
+probed AS (
+    FROM matched UNION ALL BY NAME
+    SELECT study, task, model, n_cells, estimator, train_level, probe_level, seed, mi_bits,
+        train_umis_per_cell, probe_umis_per_cell FROM cross_noise_measurement),
+paired AS (
+    SELECT probed.*, probed.mi_bits - matched.mi_bits AS difference_bits
+    FROM probed LEFT JOIN matched USING (study, task, model, n_cells, estimator, probe_level, seed)),
+means AS (
+    SELECT study, task, model, n_cells, estimator, train_level, probe_level,
+        avg(train_umis_per_cell) AS train_umis_per_cell, avg(probe_umis_per_cell) AS probe_umis_per_cell,
+        count(*) AS n_seeds, avg(mi_bits) AS mi_bits, stddev_samp(mi_bits) AS mi_sd_bits,
+        count(difference_bits) AS n_paired_seeds, avg(difference_bits) AS difference_bits,
+        stddev_samp(difference_bits) / sqrt(count(difference_bits)) * {_t_quantile("count(difference_bits) - 1")}
+            AS half_width_bits
+    FROM paired GROUP BY ALL)
+SELECT * EXCLUDE half_width_bits, difference_bits - half_width_bits AS difference_low_bits,
+    difference_bits + half_width_bits AS difference_high_bits
+FROM means ORDER BY study, task, model, n_cells, estimator, train_level, probe_level""",
     ),
 }
 

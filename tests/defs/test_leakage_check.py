@@ -17,7 +17,7 @@ from nsl_assets.grid import Platform, prepare_data
 from nsl_assets.study import Machine, parse_project
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.resources import StorageResource
-from nsl_resources.results import MeasurementRow, Results
+from nsl_resources.results import TABLES, CrossNoiseMeasurementRow, MeasurementRow, Results
 
 Check = Callable[..., dg.AssetCheckResult]
 Certificate = tuple[int | None, ...]
@@ -82,6 +82,32 @@ def row(seed: int, certificate: Certificate, protocol: str) -> MeasurementRow:
         protocol=protocol,
         measured_at=dt.datetime(2026, 3, 1, tzinfo=dt.UTC),
         **named,
+    )
+
+
+def test_a_crossed_measurement_is_certified_too(check: Check, storage: Path):
+    assert numbers(check((0, 0, 0)))["n_measurements"] == 1
+    results = Results(storage)
+    results.land("cross_noise_measurement", [crossed_row((0, 0, 0))])
+    clean = check((0, 0, 0))
+    assert clean.passed
+    assert numbers(clean)["n_measurements"] == 2
+    results.land("cross_noise_measurement", [crossed_row((0, 0, 4), probe_level=0.05)])
+    result = check((0, 0, 0))
+    assert not result.passed
+    assert numbers(result)["n_leaking"] == 1
+
+
+def crossed_row(certificate: Certificate, probe_level: float = 0.1) -> CrossNoiseMeasurementRow:
+    """The same measurement with the model probed at another level."""
+    matched = row(0, certificate, "corrected")
+    names = {column.name for column in TABLES["cross_noise_measurement"].columns}
+    shared = {column.name: getattr(matched, column.name) for column in TABLES["measurement"].columns}
+    levels = {"train_level": 1.0, "probe_level": probe_level}
+    depths = {"train_umis_per_cell": 60.0, "probe_umis_per_cell": 6.0}
+    noised = {"train_noised_hash": "a" * 32, "probe_noised_hash": "b" * 32}
+    return CrossNoiseMeasurementRow(
+        **{name: value for name, value in shared.items() if name in names}, **levels, **depths, **noised
     )
 
 

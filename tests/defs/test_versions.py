@@ -74,3 +74,24 @@ def test_a_change_in_probing_retrains_nothing(ran: dg.DagsterInstance, project: 
     assert len(values) == len({row["measurement_hash"] for row in values}) == 3 * 2
     # The laws follow: they are of the new measurements, and nothing downstream is stale.
     assert set(statuses(ran).values()) == {"FRESH"}
+
+
+def test_probing_at_another_level_retrains_nothing_and_is_seen_in_the_ui(ran: dg.DagsterInstance, project: Path):
+    file = project / "dagster_project.toml"
+    file.write_text(file.read_text().replace("[studies.deep]\n", "[studies.deep]\nprobe_levels = [0.1]\n"))
+    models = sorted((storage_root() / "artifacts" / "model").iterdir())
+    changed = statuses(ran)
+    assert changed["mutual_information"] == changed["embedding"] == "STALE"
+    assert changed["trained"] == changed["noised"] == "FRESH"
+    assert execute_study("deep", load_project(), Progress()) == []
+    assert sorted((storage_root() / "artifacts" / "model").iterdir()) == models
+    assert set(statuses(ran).values()) == {"FRESH"}
+    key = dg.AssetKey(["deep", "simulated", "random_projection", "mutual_information"])
+    records = ran.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=["n000000150|q0.400000"]), limit=1)
+    metadata = records.records[0].asset_materialization.metadata
+    assert "probed at level" in metadata["probed_at_other_levels"].value
+    (row,) = Results(storage_root()).query(
+        "select avg(mi_bits) as bits, count(*) as n from cross_noise_measurement where train_level = 0.4"
+    )
+    assert row["n"] == 2
+    assert f"{row['bits']:.4g}" in metadata["probed_at_other_levels"].value

@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from nsl_assets.errors import InputError, StorageError
 from nsl_resources.results import (
     TABLES,
     CalibrationRow,
+    CrossNoiseMeasurementRow,
     MeasurementRow,
     NoiseLawRow,
     Results,
@@ -32,6 +34,7 @@ from nsl_resources.results import (
     RunRow,
     StudyRow,
     Table,
+    TableName,
     connect,
     generations,
     landing,
@@ -136,7 +139,7 @@ def test_every_column_is_described_in_the_database(results: Results) -> None:
         for column in (*table.columns, schema.LANDED_FILE)
     }
     assert all(in_tables.values())
-    assert {name for name, comment in views if comment} == {"curve", "failed_run"}
+    assert {name for name, comment in views if comment} == {"curve", "failed_run", "train_probe_matrix"}
 
 
 def test_units_are_named() -> None:
@@ -290,7 +293,14 @@ def test_all_tables_take_their_rows(results: Results) -> None:
     results.land("run", [run("r1", "succeeded", library_versions={"numpy": "2.0"})])
     results.land("study", [study])
     results.land("calibration", [calibration])
-    for name in ("cell_number_law", "joint_law", "law_comparison", "model_comparison", "advice"):
+    for name in (
+        "cross_noise_measurement",
+        "cell_number_law",
+        "joint_law",
+        "law_comparison",
+        "model_comparison",
+        "advice",
+    ):
         results.land(name, [any_row(TABLES[name])])
     results.publish()
     assert set(results.row_counts().values()) == {1}
@@ -406,6 +416,65 @@ def test_views_show_headline_curves_and_what_failed_last(results: Results) -> No
         "umis_per_cell": 250.5,
     }
     assert results.query("SELECT seed, run_id, reason FROM failed_run") == [{"seed": 1, "run_id": "d", "reason": "NaN"}]
+
+
+def crossed(train_level: float, seed: int, mi_bits: float, **changes: Any) -> CrossNoiseMeasurementRow:
+    """A model of some level, probed at level 0.1."""
+    given = {column.name: getattr(measurement(), column.name, None) for column in TABLES[CROSSED].columns}
+    given |= {"train_level": train_level, "probe_level": 0.1, "seed": seed, "mi_bits": mi_bits}
+    given |= {"train_umis_per_cell": 2_500.0 * train_level, "probe_umis_per_cell": 250.0}
+    given |= {"train_noised_hash": "f" * 32, "probe_noised_hash": "b" * 32}
+    return CrossNoiseMeasurementRow(**given | changes)
+
+
+CROSSED: TableName = "cross_noise_measurement"
+
+
+def test_the_matrix_of_training_and_probe_noise_compares_seed_by_seed(results: Results) -> None:
+    matched = {0: 1.0, 1: 1.3, 2: 0.9, 3: 5.0}
+    results.land("measurement", [measurement(seed, bits) for seed, bits in matched.items()])
+    results.land("measurement", [measurement(0, 9.0, is_trained=False), measurement(0, 9.0, model="other")])
+    results.land(CROSSED, [crossed(1.0, seed, bits) for seed, bits in {0: 0.7, 1: 0.8, 2: 0.65}.items()])
+    results.land(CROSSED, [crossed(0.5, 0, 0.9), crossed(0.25, 9, 0.4)])
+    results.publish()
+    found = {row["train_level"]: row for row in results.query("SELECT * FROM train_probe_matrix")}
+    assert set(found) == {0.1, 0.25, 0.5, 1.0}, "of model 'other' nothing was probed elsewhere"
+    deep = found[1.0]
+    differences = np.array([-0.3, -0.5, -0.25])
+    half = stats.t.ppf(0.975, 2) * differences.std(ddof=1) / math.sqrt(3)
+    assert (deep["n_seeds"], deep["n_paired_seeds"], deep["probe_level"]) == (3, 3, 0.1)
+    assert (deep["train_umis_per_cell"], deep["probe_umis_per_cell"]) == (2_500.0, 250.0)
+    assert deep["mi_bits"] == pytest.approx(np.mean([0.7, 0.8, 0.65]))
+    assert deep["mi_sd_bits"] == pytest.approx(np.std([0.7, 0.8, 0.65], ddof=1))
+    assert deep["difference_bits"] == pytest.approx(differences.mean())
+    ends = (deep["difference_low_bits"], deep["difference_high_bits"])
+    assert ends == pytest.approx((differences.mean() - half, differences.mean() + half), abs=1e-6)
+    one_seed = found[0.5]
+    assert one_seed["difference_bits"] == pytest.approx(-0.1)
+    assert (one_seed["mi_sd_bits"], one_seed["difference_low_bits"], one_seed["difference_high_bits"]) == (None,) * 3
+    assert (found[0.25]["n_paired_seeds"], found[0.25]["difference_bits"]) == (0, None)
+    assert (found[0.1]["n_seeds"], found[0.1]["difference_bits"]) == (4, 0.0)
+
+
+@pytest.mark.parametrize("n_seeds", [2, 21, 22, 60, 1_000])
+def test_the_interval_of_the_matrix_is_that_of_students_t(results: Results, n_seeds: int) -> None:
+    bits = [0.1 * (seed % 7) for seed in range(n_seeds)]
+    results.land("measurement", [measurement(seed, 0.0) for seed in range(n_seeds)])
+    results.land(CROSSED, [crossed(1.0, seed, one) for seed, one in enumerate(bits)])
+    results.publish()
+    (row,) = results.query("SELECT * FROM train_probe_matrix WHERE train_level = 1")
+    low, high = stats.t.interval(0.95, n_seeds - 1, np.mean(bits), stats.sem(bits))
+    assert (row["difference_low_bits"], row["difference_high_bits"]) == pytest.approx((low, high), rel=2e-4)
+
+
+def test_crossed_rows_replace_each_other_and_name_their_artifacts(results: Results) -> None:
+    results.land(CROSSED, [crossed(1.0, 0, 0.7, model_hash="1" * 32)])
+    later = {"measured_at": MORNING + dt.timedelta(minutes=1)}
+    results.land(CROSSED, [crossed(1.0, 0, 0.8, model_hash="2" * 32, **later)])
+    results.publish()
+    assert results.query(f"SELECT mi_bits FROM {CROSSED}") == [{"mi_bits": 0.8}]
+    assert {"1" * 32, "2" * 32, "f" * 32} <= results.recorded_artifacts("first")
+    assert results.recorded_artifacts("second") == frozenset()
 
 
 # Many processes at once
