@@ -1,6 +1,6 @@
 """The nights of a study: a schedule that starts what is missing of its grid, within a limit. Off by default.
 
-A dry run is "Test schedule" in the UI: it shows the runs that a tick would start, with the plan in words as a tag.
+The dry run is "Preview tick result" in the UI: it shows the runs of a tick, each with the plan in words as a tag.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,20 @@ class Server:
         )["launchPartitionBackfill"]
         assert "backfillId" in answer, answer
         return str(answer["backfillId"])
+
+    def launch(self, assets: list[list[str]], tags: Mapping[str, str]) -> str:
+        """Launch one run with these tags, as the button in the UI does; its id."""
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": "nsl", "pipelineName": "__ASSET_JOB"}
+        answer = self.query(
+            """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) { __typename
+            ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
+            params={
+                "selector": {**selector, "assetSelection": [{"path": path} for path in assets]},
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+            },
+        )["launchPipelineExecution"]
+        assert "run" in answer, answer
+        return str(answer["run"]["runId"])
 
     def backfill_status(self, backfill_id: str) -> str:
         text = (

@@ -11,9 +11,10 @@ from dagster._utils.error import SerializableErrorInfo
 
 from nsl_assets.defs import freshness, keys
 from nsl_assets.defs.build import build_definitions
-from nsl_assets.defs.sensors import failed_runs_sensor, reap_leases
+from nsl_assets.defs.sensors import failed_runs_sensor, lost_runs_sensor, reap_leases
 from nsl_assets.study import load_project
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger, Need
+from nsl_resources.run_process import PROCESS_TAG, process_tag
 
 
 @dg.op
@@ -68,6 +69,23 @@ def test_a_run_that_never_began_is_marked_with_what_the_engine_said():
     assert marked.tags["nsl/failed_step"] == "none"
 
 
+def test_a_run_that_was_ended_from_outside_is_marked_with_what_the_engine_saw():
+    with dg.instance_for_test() as instance:
+        run = dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run(run)
+        instance.report_engine_event("Executing steps in process.", run)
+        instance.report_engine_event("Run execution process was terminated by signal 9 (SIGKILL).", run)
+        failure = instance.report_run_failed(run)
+        instance.report_engine_event("Retrying the run", run)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_runs", dagster_instance=instance, dagster_run=run, dagster_event=failure
+        ).for_run_failure()
+        failed_runs_sensor()(context)
+        marked = instance.get_run_by_id(run.run_id)
+    assert marked is not None
+    assert marked.tags["nsl/failure"] == "Run execution process was terminated by signal 9 (SIGKILL)."
+
+
 def test_a_lease_whose_process_died_is_given_back_and_named(tmp_path: Path):
     # The whole host: what this process itself has grown to counts as used by the leases that it holds.
     ledger = Ledger(HostProbe(HostBudget(1_000_000, 2)), tmp_path / "ledger.sqlite")
@@ -114,3 +132,40 @@ def test_the_freshness_sensor_speaks_when_the_outcome_changes(project: Path):
     assert evaluation.check_name == "is_fresh"
     assert again.asset_events == []
     assert "as before" in again.skip_message
+
+
+LOST = """
+import os, sys
+import dagster as dg
+from nsl_resources.resources import StorageResource
+@dg.op
+def dies(storage: StorageResource): os.kill(os.getpid(), 9)
+@dg.job(resource_defs={"storage": StorageResource(root="unused")}, executor_def=dg.in_process_executor)
+def work(): dies()
+with dg.DagsterInstance.from_ref(dg.deserialize_value(sys.argv[1])) as instance:
+    work.execute_in_process(instance=instance)
+"""
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_its_retry_is_not(tmp_path: Path):
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        reference = dg.serialize_value(instance.get_ref())
+        assert subprocess.run([sys.executable, "-c", LOST, reference], check=False).returncode == -9
+        (lost,) = instance.get_runs()
+        assert lost.status == dg.DagsterRunStatus.STARTED
+        retry = dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus.STARTED, tags=lost.tags)
+        alive = dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus.STARTED)
+        cancelled = dg.DagsterRun(job_name="work", status=dg.DagsterRunStatus.CANCELING)
+        for run in (retry, alive, cancelled):
+            instance.add_run(run)
+        instance.add_run_tags(alive.run_id, process_tag(alive.run_id))
+        as_lost = lost.tags[PROCESS_TAG].replace(lost.run_id, cancelled.run_id)
+        instance.add_run_tags(cancelled.run_id, {PROCESS_TAG: as_lost})
+
+        with dg.build_sensor_context(instance) as context:
+            said = lost_runs_sensor().evaluate_tick(context).skip_message
+        status = {run.run_id: run.status for run in instance.get_runs()}
+    assert said == "2 runs whose process is gone were ended."
+    assert status[lost.run_id] == dg.DagsterRunStatus.FAILURE
+    assert status[cancelled.run_id] == dg.DagsterRunStatus.CANCELED
+    assert {status[retry.run_id], status[alive.run_id]} == {dg.DagsterRunStatus.STARTED}
