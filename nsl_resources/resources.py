@@ -11,7 +11,7 @@ from pydantic import Field
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import DISPATCHERS, Dispatcher, DispatcherChoice, NodeBudget
 from nsl_resources.results import Results
-from nsl_resources.run_process import process_tag
+from nsl_resources.run_process import tags_at_start
 
 
 class StorageResource(dg.ConfigurableResource[Artifacts]):
@@ -30,9 +30,9 @@ class StorageResource(dg.ConfigurableResource[Artifacts]):
         return Results(Path(self.root))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Mark the run with the process that executes it, so that it can be ended should the process be lost."""
+        """Mark the run with the process that executes it, so that it is ended should the process be lost."""
         if context.run is not None and context.instance is not None:
-            context.instance.add_run_tags(context.run.run_id, process_tag(context.run.run_id))
+            context.instance.add_run_tags(context.run.run_id, tags_at_start(context.run.run_id, context.run.tags))
 
 
 class WorkersResource(dg.ConfigurableResource[Dispatcher]):

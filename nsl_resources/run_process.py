@@ -1,4 +1,4 @@
-"""The process that executes a Dagster run, as a tag of the run, and whether it is still there.
+"""What a Dagster run says of itself in tags when it begins: which process executes it, and whose failure it retries.
 
 The code location ends the runs of its children that die. Where it died with them (a reboot, a lost container), or for a
 run of `nsl run`, nobody would: the run would hold its place in the queue and the pool for ever.
@@ -13,6 +13,19 @@ from nsl_resources.admission import processes
 
 PROCESS_TAG = ".dagster/nsl_process"
 """Tags with this prefix are not shown in the UI."""
+FAILURE_TAG = "nsl/failure"
+"""Why a run failed."""
+PARENT_TAG = "dagster/parent_run_id"
+BEFORE = "the run before"
+
+
+def tags_at_start(run_id: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the tags of a run that begins. Dagster copies a failure to the retry: that says whose it was."""
+    added = process_tag(run_id)
+    failure = tags.get(FAILURE_TAG, "")
+    if failure and PARENT_TAG in tags and not failure.startswith(BEFORE):
+        added[FAILURE_TAG] = f"{BEFORE}, {tags[PARENT_TAG][:8]}: {failure}"
+    return added
 
 
 def process_tag(run_id: str) -> dict[str, str]:

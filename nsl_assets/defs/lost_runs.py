@@ -1,14 +1,21 @@
-"""Runs whose process is gone, as after a reboot: they are ended, so that the daemon launches them again.
+"""Runs that nobody would ever go on with: those whose process is gone, and those whose retry was forgotten.
 
-Left as started, they would hold their places in the queue and the pool, a backfill would wait for them, and automation
-would never touch their assets again.
+After a reboot a run would stay started: it would hold its places in the queue and the pool, a backfill would wait for
+it, and automation would never touch its assets again. It is ended, so that the daemon launches it again.
 """
+
+import time
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from nsl_resources.run_process import lost_process
 
 BEGUN = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+WILL_RETRY, RETRIED_AS, SAID_AGAIN = "dagster/will_retry", "dagster/auto_retry_run_id", ".dagster/nsl_said_again"
+RETRY_PATIENCE_S = 60.0
+"""The daemon looks for failures every five seconds."""
+RETRIES_AT_MOST = timedelta(days=1)
 
 
 def end_lost_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -32,3 +39,23 @@ def _end_if_lost(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     else:
         instance.report_run_failed(now, message=text)
     return True
+
+
+def repeat_forgotten_failures(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Report once more the failure of every run that is to be retried and was not; returns them.
+
+    Dagster stores a failure before it marks the run as failed. Where its daemon looks in between, it takes the run for
+    one that goes on and never looks again, while a backfill waits for the retry for ever (seen on a busy machine).
+    """
+    since = datetime.now(UTC) - RETRIES_AT_MOST
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"}, updated_after=since)
+    forgotten = [
+        record.dagster_run
+        for record in instance.get_run_records(failed)
+        if not {RETRIED_AS, SAID_AGAIN} & record.dagster_run.tags.keys()
+        and time.time() - (record.end_time or 0.0) > RETRY_PATIENCE_S
+    ]
+    for run in forgotten:
+        instance.add_run_tags(run.run_id, {SAID_AGAIN: "true"})
+        instance.report_run_failed(run, message="The retry of this run was not launched: its failure is said again.")
+    return forgotten

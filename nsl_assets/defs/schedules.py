@@ -105,6 +105,8 @@ def _requests(name: str, plan: NightPlan, night: str) -> Iterator[dg.RunRequest]
                 NIGHT_TAG: name,
                 PLAN_TAG: plan.text,
                 "nsl/study": name,
+                "nsl/task": first.task,
+                "nsl/model": first.model,
                 "dagster/priority": str(len(blocks) - rank),
                 keys.RANGE_START: keys.grid_key(first.n_cells, first.level),
                 keys.RANGE_END: keys.grid_key(last.n_cells, last.level),

@@ -7,12 +7,13 @@ import dagster as dg
 
 from nsl_assets.defs import keys
 from nsl_assets.defs.freshness import RESULTS_ARE_FRESH, results_lag
-from nsl_assets.defs.lost_runs import end_lost_runs
+from nsl_assets.defs.lost_runs import end_lost_runs, repeat_forgotten_failures
 from nsl_assets.study import Project
 from nsl_resources.admission import rows, storage
 from nsl_resources.gpu import Lease, Ledger
+from nsl_resources.run_process import FAILURE_TAG
 
-FAILURE_TAG, STEP_TAG = "nsl/failure", "nsl/failed_step"
+STEP_TAG = "nsl/failed_step"
 LONGEST_TAG = 200
 FROM_OUTSIDE = "from outside the execution context"
 LOST_RUNS_EVERY_S, LEASES_EVERY_S, FRESHNESS_EVERY_S = 30, 60, 300
@@ -74,19 +75,25 @@ def _tag_value(text: str) -> str:
 
 
 def lost_runs_sensor() -> dg.SensorDefinition:
-    """Ends runs whose process is gone, and says which."""
+    """Ends runs whose process is gone, sees to it that retries are launched, and says which."""
 
     @dg.sensor(
         name="lost_runs",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=LOST_RUNS_EVERY_S,
-        description="Ends runs whose process is gone, as after a reboot, so that the daemon launches them again.",
+        description="Ends runs whose process is gone, as after a reboot, so that the daemon launches them again; and"
+        " repeats a failure that the daemon overlooked, so that the retry is launched.",
     )
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = end_lost_runs(context.instance)
         for run in ended:
             context.log.warning(f"run {run.run_id[:8]} is ended: its process is gone")
-        return dg.SkipReason(f"{len(ended)} runs whose process is gone were ended.")
+        repeated = repeat_forgotten_failures(context.instance)
+        for run in repeated:
+            context.log.warning(f"the retry of run {run.run_id[:8]} was not launched: its failure is said again")
+        return dg.SkipReason(
+            f"{len(ended)} runs whose process is gone were ended; {len(repeated)} failures were said again."
+        )
 
     return lost_runs
 

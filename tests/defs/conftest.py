@@ -121,9 +121,7 @@ def server(project: Path, storage: Path) -> Iterator[Server]:
 
     init_instance()
     workspace = Path(__file__).resolve().parents[2] / "workspace.yaml"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = (storage / "dagster-dev.log").open("w")
     process = subprocess.Popen(
         [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace), "--host", "127.0.0.1",
@@ -142,6 +140,13 @@ def server(project: Path, storage: Path) -> Iterator[Server]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         log.close()
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:

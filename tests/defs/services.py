@@ -12,7 +12,7 @@ import psutil
 
 from nsl_assets.study import storage_root
 
-from .conftest import Server, wait_until
+from .conftest import Server, free_port, wait_until
 
 LOCAL = "127.0.0.1"
 WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location_name: nsl}}\n"
@@ -54,11 +54,8 @@ class Services:
         self.daemon = self._start("-c", IMPATIENT, "run", "--workspace", str(self.workspace))
 
     def _start(self, *arguments: str) -> psutil.Popen:
-        environment = os.environ | {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1"}
         with self.log.open("a") as log:
-            return psutil.Popen(
-                [sys.executable, *arguments], stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            return psutil.Popen([sys.executable, *arguments], stdout=log, stderr=log, start_new_session=True)
 
     def _answers(self) -> bool:
         assert self.webserver.poll() is None, self.log.read_text()[-2000:]
@@ -86,13 +83,6 @@ def running_services(folder: Path) -> Iterator[Services]:
             yield services
         finally:
             services.end()
-
-
-def free_port() -> int:
-    """A port of this host that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])
 
 
 def is_listening(port: int) -> bool:
