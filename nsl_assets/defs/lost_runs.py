@@ -57,5 +57,8 @@ def repeat_forgotten_failures(instance: dg.DagsterInstance) -> list[dg.DagsterRu
     ]
     for run in forgotten:
         instance.add_run_tags(run.run_id, {SAID_AGAIN: "true"})
-        instance.report_run_failed(run, message="The retry of this run was not launched: its failure is said again.")
+        said = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        instance.report_run_failed(
+            run, message=said[0].dagster_event.message if said and said[0].dagster_event else None
+        )
     return forgotten

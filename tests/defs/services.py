@@ -19,12 +19,15 @@ WORKSPACE = "load_from:\n  - grpc_server: {{host: {host}, port: {port}, location
 IMPATIENT = """
 import sys
 from dagster._daemon import controller
-controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
+controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 10
 from dagster._daemon.cli import main
 sys.argv[0] = "dagster-daemon"
 main()
 """
-"""Dagster's daemon, which looks after backfills every two seconds instead of every thirty."""
+"""Dagster's daemon, which looks after backfills every ten seconds instead of every thirty.
+
+Not more often: one that looks between the failure of a run and its mark 'will be retried' ends its backfill as failed.
+"""
 
 
 class Services:

@@ -152,6 +152,7 @@ def test_the_freshness_sensor_speaks_when_the_outcome_changes(project: Path):
     assert "as before" in again.skip_message
 
 
+RUN_FAILURE = dg.DagsterEventType.RUN_FAILURE
 LOST = """
 import os, sys
 import dagster as dg
@@ -198,10 +199,13 @@ def test_a_failure_whose_retry_was_forgotten_is_said_again_once(monkeypatch: pyt
             instance.add_run(run)
         instance.add_run_tags(final.run_id, {"dagster/max_retries": "0"})
         for run in runs:
-            instance.report_run_failed(run)
+            instance.report_run_failed(run, message="The process is gone.")
         instance.add_run_tags(retried.run_id, {"dagster/auto_retry_run_id": "another"})
 
         said = [[run.run_id for run in lost_runs.repeat_forgotten_failures(instance)] for _ in range(2)]
-        failures = [len(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)) for run in runs]
+        failures = [
+            [entry.dagster_event.message for entry in instance.all_logs(run.run_id, of_type=RUN_FAILURE)]
+            for run in runs
+        ]
     assert said == [[forgotten.run_id], []]
-    assert failures == [2, 1, 1]
+    assert failures == [["The process is gone."] * n for n in (2, 1, 1)]
