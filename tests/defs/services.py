@@ -67,14 +67,11 @@ class Services:
         return False
 
     def end(self) -> None:
-        """End the services, and whatever of this storage is left."""
-        services = [self.webserver, self.daemon, self.code_location]
-        for service in services:
-            service.terminate()
-        psutil.wait_procs(services, 10)
-        for process in processes_of_storage():
+        """Kill the services, and whatever of this storage is left."""
+        for process in [self.webserver, self.daemon, self.code_location, *processes_of_storage()]:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs([self.webserver, self.daemon, self.code_location], 10)
 
 
 @contextmanager
