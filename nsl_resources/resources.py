@@ -11,6 +11,7 @@ from pydantic import Field
 from nsl_resources.artifacts import Artifacts
 from nsl_resources.dispatch import DISPATCHERS, Dispatcher, DispatcherChoice, NodeBudget
 from nsl_resources.results import Results
+from nsl_resources.run_process import tags_at_start
 
 
 class StorageResource(dg.ConfigurableResource[Artifacts]):
@@ -27,6 +28,11 @@ class StorageResource(dg.ConfigurableResource[Artifacts]):
     def results(self) -> Results:
         """Tables of measurements, laws, runs and studies."""
         return Results(Path(self.root))
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Mark the run with the process that executes it, so that it is ended should the process be lost."""
+        if context.run is not None and context.instance is not None:
+            context.instance.add_run_tags(context.run.run_id, tags_at_start(context.run.run_id, context.run.tags))
 
 
 class WorkersResource(dg.ConfigurableResource[Dispatcher]):

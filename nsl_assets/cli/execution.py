@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from nsl_assets.cli.instance import process_tags
 from nsl_assets.defs import keys
 from nsl_assets.defs.build import build_definitions
 from nsl_assets.defs.checks import checks_job_name
@@ -73,7 +72,7 @@ class _Execution:
     def _execute(self, job: dg.JobDefinition, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
         result = job.execute_in_process(
             instance=self.instance,
-            tags={"nsl/study": self.name, **process_tags(), **tags},
+            tags={"nsl/study": self.name, **tags},
             run_config=QUIET,
             raise_on_error=False,
         )

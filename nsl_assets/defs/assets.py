@@ -27,10 +27,11 @@ from nsl_assets.study import Machine, Project, Study
 from nsl_resources.resources import StorageResource, WorkersResource
 from nsl_resources.results import SCHEMA_VERSION, TABLES
 
-PARTITIONS_PER_RUN = 64
-"""A run costs seconds and records its partitions one by one, so a run takes a whole backfilled row."""
+ONE_RUN = dg.BackfillPolicy.single_run()
+"""A run costs seconds and records its partitions one by one, so it takes all that is backfilled.
 
-
+Dagster's commands (`dg launch --partition-range`) take ranges under no other policy.
+"""
 GRID_POOL = "nsl_grid"
 """Dagster's outer guard: how many runs may measure at a time, whatever else runs. Memory is the ledger's business."""
 NOMINAL_GENES = 2_000
@@ -102,7 +103,7 @@ class StudyAssets:
             specs=[spec],
             name=op_name(of_task.noised),
             partitions_def=keys.noise_partitions(self.study, of_task.task),
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=ONE_RUN,
         )
         def noised(
             context: dg.AssetExecutionContext,
@@ -131,7 +132,7 @@ class StudyAssets:
             self._spec(
                 of_task.of_model(model, asset),
                 GRID_DESCRIPTIONS[asset].format(model=model),
-                kinds={"torch"} if asset == "mutual_information" else {self.study.models[model].kind},
+                kinds={self.study.models[model].kind} | ({"torch"} if asset == "mutual_information" else set()),
                 deps=[upstream[asset]],
                 code_version=grid_version(asset, self.study, model),
             )
@@ -142,7 +143,7 @@ class StudyAssets:
             specs=specs,
             name=op_name(of_task.of_model(model, "grid")),
             partitions_def=keys.grid_partitions(self.study, of_task.task, model),
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=ONE_RUN,
             pool=GRID_POOL,
             op_tags={"dagster/priority": str(self._priority(of_task.task, model))},
         )

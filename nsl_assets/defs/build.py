@@ -11,7 +11,7 @@ from nsl_assets.defs.automation import automation_sensors
 from nsl_assets.defs.checks import checks_job_name, study_checks
 from nsl_assets.defs.freshness import results_freshness
 from nsl_assets.defs.schedules import night_schedule
-from nsl_assets.defs.sensors import failed_runs_sensor, freshness_sensor, stale_leases_sensor
+from nsl_assets.defs.sensors import failed_runs_sensor, freshness_sensor, lost_runs_sensor, stale_leases_sensor
 from nsl_assets.progress import Progress
 from nsl_assets.study import Machine, Project, storage_root
 from nsl_resources.resources import StorageResource, WorkersResource
@@ -47,7 +47,13 @@ def build_definitions(project: Project, resource_overrides: Mapping[str, Any] | 
             for name in project.studies
         ],
         schedules=[night_schedule(name, study, machine) for name, study in studies],
-        sensors=[*automation_sensors(project), failed_runs_sensor(), stale_leases_sensor(), freshness_sensor(project)],
+        sensors=[
+            *automation_sensors(project),
+            failed_runs_sensor(),
+            lost_runs_sensor(),
+            stale_leases_sensor(),
+            freshness_sensor(project),
+        ],
         resources=resources | dict(resource_overrides or {}),
         executor=dg.in_process_executor,
     )

@@ -40,8 +40,8 @@ from nsl_assets.study import Study
 from nsl_resources.resources import StorageResource
 from nsl_resources.results import Results, Row, TableName
 
-PARTITIONS_PER_RUN = 64
-"""Fits take milliseconds, a run seconds: one run fits a whole backfilled row."""
+ONE_RUN = dg.BackfillPolicy.single_run()
+"""Fits take milliseconds, a run seconds: one run fits all that is backfilled."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class LawAssets:
             specs=[spec],
             name=op_name(key),
             partitions_def=keys.size_partitions(self.study, of_task.task, model),
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=ONE_RUN,
         )
         def noise_law(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
             wanted = {keys.size_of(partition): partition for partition in context.partition_keys}
@@ -123,7 +123,7 @@ class LawAssets:
             specs=[spec],
             name=op_name(key),
             partitions_def=keys.noise_partitions(self.study, of_task.task),
-            backfill_policy=dg.BackfillPolicy.multi_run(PARTITIONS_PER_RUN),
+            backfill_policy=ONE_RUN,
         )
         def cell_number_law(context: dg.AssetExecutionContext, storage: StorageResource) -> Iterator[Any]:
             wanted = {level_of(partition): partition for partition in context.partition_keys}

@@ -39,7 +39,7 @@ def noised_metadata(noised: Sequence[Noised]) -> Metadata:
     """Realised depth of one noise level, over its seeds."""
     depths = [one.facts["umis_per_cell"] for one in noised]
     return {
-        "umis_per_cell": dg.MetadataValue.float(float(np.mean(depths))),
+        "umis_per_cell": _number(np.mean(depths)),
         "n_nonempty_probe_cells": dg.MetadataValue.int(min(one.facts["n_nonempty_cells"] for one in noised)),
         "n_probe_cells": dg.MetadataValue.int(noised[0].facts["n_cells"]),
         "n_seeds": dg.MetadataValue.int(len(noised)),
@@ -56,19 +56,17 @@ def measurement_metadata(outcomes: Sequence[Outcome]) -> Metadata:
     rows = [row for outcome in outcomes for row in outcome.rows if row.is_trained]
     estimators = sorted({row.estimator for row in rows})
     means = {
-        f"{estimator}_bits": dg.MetadataValue.float(
-            float(np.mean([row.mi_bits for row in rows if row.estimator == estimator]))
-        )
+        f"{estimator}_bits": _number(np.mean([row.mi_bits for row in rows if row.estimator == estimator]))
         for estimator in estimators
     }
     computed = [outcome.worker for outcome in outcomes if outcome.worker is not None]
     return {
         **means,
-        "umis_per_cell": dg.MetadataValue.float(float(np.mean([row.umis_per_cell for row in rows]))),
+        "umis_per_cell": _number(np.mean([row.umis_per_cell for row in rows])),
         "n_seeds": dg.MetadataValue.int(len(outcomes)),
         "n_pairs": dg.MetadataValue.int(min(row.n_pairs for row in rows)),
-        "worker_seconds": dg.MetadataValue.float(float(sum(worker.seconds for worker in computed))),
-        "peak_memory_mib": dg.MetadataValue.float(max((worker.peak_memory_mib for worker in computed), default=0.0)),
+        "worker_seconds": _number(sum(worker.seconds for worker in computed)),
+        "peak_memory_mib": _number(max((worker.peak_memory_mib for worker in computed), default=0.0)),
         "flags": dg.MetadataValue.text(", ".join(sorted({flag for row in rows for flag in row.flags})) or "none"),
         **_crossed_metadata(outcomes),
     }
@@ -104,7 +102,7 @@ def training_metadata(outcomes: Sequence[Outcome]) -> Metadata:
         **{name: dg.MetadataValue.text(_distinct(fits, name)) for name in ("stop_reason", "device", "dtype")},
         "n_parameters": dg.MetadataValue.int(int(fits[0].get("n_parameters", 0))),
         "steps": dg.MetadataValue.int(int(sum(fit.get("steps", 0) for fit in fits))),
-        "training_seconds": dg.MetadataValue.float(float(sum(fit.get("seconds", 0.0) for fit in fits))),
+        "training_seconds": _number(sum(fit.get("seconds", 0.0) for fit in fits)),
         **picture,
     }
 
@@ -119,14 +117,14 @@ def law_metadata(fitted: FittedCurve, rivals: ComparedLaws, picture: bytes | Non
         return {"problem": dg.MetadataValue.text(fitted.problem)}
     fit = fitted.fit
     metadata: dict[str, dg.MetadataValue] = {
-        "imax_bits": dg.MetadataValue.float(fit.imax_bits),
+        "imax_bits": _number(fit.imax_bits),
         "imax_interval_bits": dg.MetadataValue.text(_interval(fit.imax_low_bits, fit.imax_high_bits)),
-        "ubar_umis_per_cell": dg.MetadataValue.float(fit.ubar),
+        "ubar_umis_per_cell": _number(fit.ubar),
         "ubar_interval": dg.MetadataValue.text(_interval(fit.ubar_low, fit.ubar_high)),
-        "target_depth_umis_per_cell": dg.MetadataValue.float(fit.target_depth),
+        "target_depth_umis_per_cell": _number(fit.target_depth),
         "target": dg.MetadataValue.text(fit.target_label),
-        "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
-        "r2_points": dg.MetadataValue.float(fit.r2_points),
+        "r2_seed_means": _number(fit.r2_seed_means),
+        "r2_points": _number(fit.r2_points),
         "n_points": dg.MetadataValue.int(fit.n_points),
         "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
     }
@@ -142,13 +140,13 @@ def cell_number_metadata(fitted: FittedCells) -> Metadata:
         return {"problem": dg.MetadataValue.text(fitted.problem)}
     fit = fitted.fit
     return {
-        "umis_per_cell": dg.MetadataValue.float(fitted.measured.depth),
-        "i_inf_bits": dg.MetadataValue.float(fit.i_inf_bits),
+        "umis_per_cell": _number(fitted.measured.depth),
+        "i_inf_bits": _number(fit.i_inf_bits),
         "i_inf_interval_bits": dg.MetadataValue.text(_interval(fit.i_inf_low_bits, fit.i_inf_high_bits)),
-        "n_sat_cells": dg.MetadataValue.float(fit.n_sat),
+        "n_sat_cells": _number(fit.n_sat),
         "n_sat_interval": dg.MetadataValue.text(_interval(fit.n_sat_low, fit.n_sat_high)),
-        "exponent": dg.MetadataValue.float(fit.exponent),
-        "r2_seed_means": dg.MetadataValue.float(fit.r2_seed_means),
+        "exponent": _number(fit.exponent),
+        "r2_seed_means": _number(fit.r2_seed_means),
         "n_points": dg.MetadataValue.int(fit.n_points),
         "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
     }
@@ -161,8 +159,8 @@ def joint_metadata(fitted: FittedSurface) -> Metadata:
     fit = fitted.fit
     return {
         "parameters": _markdown([asdict(parameter) for parameter in fit.parameters]),
-        "residual_sd_bits": dg.MetadataValue.float(fit.residual_sd_bits),
-        "r2_grid_cells": dg.MetadataValue.float(fit.r2_grid_cells),
+        "residual_sd_bits": _number(fit.residual_sd_bits),
+        "r2_grid_cells": _number(fit.r2_grid_cells),
         "n_grid_cells": dg.MetadataValue.int(fit.n_grid_cells),
         "flags": dg.MetadataValue.text(", ".join(fit.flags) or "none"),
     }
@@ -198,6 +196,11 @@ def advice_metadata(advised: Sequence[TaskAdvice]) -> Metadata:
     ]
     problems = [f"- {of_task.task}: {of_task.problem}" for of_task in advised if of_task.problem]
     return {"advice": dg.MetadataValue.md("\n".join([*sentences, *problems]) or "none")}
+
+
+def _number(value: float | np.floating[Any]) -> dg.FloatMetadataValue:
+    """Six significant digits: the UI shows all that there are; the tables hold the exact value."""
+    return dg.MetadataValue.float(float(f"{value:.6g}"))
 
 
 def _difference(difference: Difference) -> str:

@@ -1,6 +1,6 @@
 """The nights of a study: a schedule that starts what is missing of its grid, within a limit. Off by default.
 
-A dry run is "Test schedule" in the UI: it shows the runs that a tick would start, with the plan in words as a tag.
+The dry run is "Preview tick result" in the UI: it shows the runs of a tick, each with the plan in words as a tag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -105,6 +105,8 @@ def _requests(name: str, plan: NightPlan, night: str) -> Iterator[dg.RunRequest]
                 NIGHT_TAG: name,
                 PLAN_TAG: plan.text,
                 "nsl/study": name,
+                "nsl/task": first.task,
+                "nsl/model": first.model,
                 "dagster/priority": str(len(blocks) - rank),
                 keys.RANGE_START: keys.grid_key(first.n_cells, first.level),
                 keys.RANGE_END: keys.grid_key(last.n_cells, last.level),

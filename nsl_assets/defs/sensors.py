@@ -1,15 +1,20 @@
 """Sensors beside automation: what failed and why, leases of processes that died, results that lag behind."""
 
+from itertools import takewhile
+
 import dagster as dg
 
 from nsl_assets.defs import keys
 from nsl_assets.defs.freshness import RESULTS_ARE_FRESH, results_lag
+from nsl_assets.defs.lost_runs import end_lost_runs, repeat_forgotten_failures
 from nsl_assets.study import Project
 from nsl_resources.gpu import Ledger
+from nsl_resources.run_process import FAILURE_TAG
 
-FAILURE_TAG, STEP_TAG = "nsl/failure", "nsl/failed_step"
+STEP_TAG = "nsl/failed_step"
 LONGEST_TAG = 200
-LEASES_EVERY_S, FRESHNESS_EVERY_S = 60, 300
+FROM_OUTSIDE = "from outside the execution context"
+LOST_RUNS_EVERY_S, LEASES_EVERY_S, FRESHNESS_EVERY_S = 30, 60, 300
 
 
 def failed_runs_sensor() -> dg.SensorDefinition:
@@ -46,16 +51,49 @@ def failure_text(event: dg.DagsterEvent) -> str:
 
 
 def _engine_text(context: dg.RunFailureSensorContext) -> str:
-    """Why a run failed before or outside its steps: the last error of the engine, such as code that does not load."""
-    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
+    """Why a run failed before or outside its steps, such as code that does not load, or a signal.
+
+    Dagster says in a message "from outside the execution context" alone where the engine said why just before.
+    """
+    kinds = {dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE}
+    logs = context.instance.all_logs(context.dagster_run.run_id, of_type=kinds)
+    found = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
+    events = list(takewhile(lambda event: event.is_engine_event, found))  # behind the failure: "Retrying the run"
     errors = [event.engine_event_data.error for event in events if event.engine_event_data.error is not None]
-    return " ".join(filter(None, [context.failure_event.message, errors[-1].message if errors else None]))
+    message = context.failure_event.message or ""
+    if errors:
+        return f"{message} {errors[-1].message}".strip()
+    is_explained = FROM_OUTSIDE not in message or not events
+    return message if is_explained else events[-1].message or message
 
 
 def _tag_value(text: str) -> str:
     one_line = " ".join(text.split())
     return one_line if len(one_line) <= LONGEST_TAG else f"{one_line[: LONGEST_TAG - 1]}…"
+
+
+def lost_runs_sensor() -> dg.SensorDefinition:
+    """Ends runs whose process is gone, sees to it that retries are launched, and says which."""
+
+    @dg.sensor(
+        name="lost_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=LOST_RUNS_EVERY_S,
+        description="Ends runs whose process is gone, as after a reboot, so that the daemon launches them again; and"
+        " repeats a failure that the daemon overlooked, so that the retry is launched.",
+    )
+    def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_lost_runs(context.instance)
+        for run in ended:
+            context.log.warning(f"run {run.run_id[:8]} is ended: its process is gone")
+        repeated = repeat_forgotten_failures(context.instance)
+        for run in repeated:
+            context.log.warning(f"the retry of run {run.run_id[:8]} was not launched: its failure is said again")
+        return dg.SkipReason(
+            f"{len(ended)} runs whose process is gone were ended; {len(repeated)} failures were said again."
+        )
+
+    return lost_runs
 
 
 def stale_leases_sensor() -> dg.SensorDefinition:

@@ -16,7 +16,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from nsl_assets.cli.instance import POSTGRES_VARIABLE, init_instance, process_tags
+from nsl_assets.cli.instance import POSTGRES_VARIABLE, init_instance
 from nsl_assets.errors import InputError
 
 pytest.importorskip("dagster_postgres", reason='not installed: pip install ".[postgres]"')
@@ -90,7 +90,7 @@ def measured() -> None: ...
 
 def materialize(partition: str) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.get() as instance:
-        return dg.materialize([measured], instance=instance, partition_key=partition, tags=process_tags())
+        return dg.materialize([measured], instance=instance, partition_key=partition)
 
 
 def test_runs_and_materializations_are_kept_in_postgres(
@@ -111,11 +111,11 @@ def test_runs_and_materializations_are_kept_in_postgres(
 DIES = """
 import os
 import dagster as dg
-from nsl_assets.cli.instance import process_tags
+from nsl_resources.resources import StorageResource
 @dg.asset
-def dies(): os.kill(os.getpid(), 9)
+def dies(storage: StorageResource): os.kill(os.getpid(), 9)
 with dg.DagsterInstance.get() as instance:
-    dg.materialize([dies], instance=instance, tags=process_tags())
+    dg.materialize([dies], instance=instance, resources={"storage": StorageResource(root="unused")})
 """
 
 

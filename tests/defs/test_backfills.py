@@ -27,26 +27,12 @@ def finish(server: Server, *backfills: str) -> None:
 
 def one_run(server: Server, assets: list[list[str]], partition: str | None = None) -> None:
     """Launch one run through GraphQL, as the button in the UI does, and wait for its success."""
-    launch(server, assets, [] if partition is None else [{"key": "dagster/partition", "value": partition}])
+    launch(server, assets, {} if partition is None else {"dagster/partition": partition})
 
 
-def launch(server: Server, assets: list[list[str]], tags: list[dict[str, str]]) -> None:
+def launch(server: Server, assets: list[list[str]], tags: dict[str, str]) -> None:
     """Launch one run with these tags, and wait for its success."""
-    answer = server.query(
-        """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) { __typename
-        ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
-        params={
-            "selector": {
-                "repositoryName": "__repository__",
-                "repositoryLocationName": "nsl",
-                "pipelineName": "__ASSET_JOB",
-                "assetSelection": [{"path": path} for path in assets],
-            },
-            "executionMetadata": {"tags": tags},
-        },
-    )["launchPipelineExecution"]
-    assert "run" in answer, answer
-    run_id = answer["run"]["runId"]
+    run_id = server.launch(assets, tags)
     wait_until(lambda: server.instance.get_run_by_id(run_id).is_finished, f"the end of run {run_id}")
     assert server.instance.get_run_by_id(run_id).is_success
 
@@ -145,7 +131,7 @@ def test_a_dry_run_of_a_night_says_what_it_would_do_and_its_runs_do_it(server: S
     assert server.materialized(*grid("deep")[2]) == set()
 
     # Exactly what the scheduler would launch: the level is thinned and recorded in the same run.
-    launch(server, [asset["path"] for asset in deepest["assetSelection"]], deepest["tags"])
+    launch(server, [asset["path"] for asset in deepest["assetSelection"]], said)
     assert server.materialized("deep", "simulated", "noised") == {"q1.000000"}
     assert server.materialized(*grid("deep")[2]) == {"n000000150|q1.000000"}
     assert len(dry_run()["runRequests"]) == 2

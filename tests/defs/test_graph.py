@@ -92,3 +92,18 @@ def test_partition_keys_sort_as_numbers_and_come_back():
     assert sorted(map(keys.size_key, reversed(sizes))) == [keys.size_key(n) for n in sizes]
     assert [keys.size_of(keys.size_key(n)) for n in sizes] == sizes
     assert keys.grid_point(keys.grid_key(3_600, 0.0125)) == (3_600, 0.0125)
+
+
+def test_a_kind_and_a_group_select_one_grid_whose_range_is_one_run(project: Path):
+    """As `dg launch --assets 'group:large and kind:pca' --partition-range FIRST...LAST` needs it."""
+    text = study_toml("large", sizes=[60, 90], levels=[1.0, 0.5]) + '[studies.large.models.pca]\nkind = "pca"\n'
+    (project / "dagster_project.toml").write_text(text)
+    definitions = build_definitions(load_project())
+    graph = definitions.resolve_asset_graph()
+    selected = dg.AssetSelection.from_coercible("group:large and kind:pca").resolve(graph)
+    of_task = keys.TaskKeys("large", "simulated")
+    assert selected == {of_task.of_model("pca", asset) for asset in keys.GRID_ASSETS}
+    job = definitions.get_repository_def().get_implicit_job_def_for_assets(selected)
+    assert job is not None
+    partitioned = [graph.get(key) for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned]
+    assert {node.backfill_policy for node in partitioned} == {dg.BackfillPolicy.single_run()}

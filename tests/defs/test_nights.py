@@ -104,6 +104,7 @@ def test_a_tick_asks_for_the_missing_levels_of_the_instance(project: Path):
         assert int(first.tags["dagster/priority"]) > int(second.tags["dagster/priority"])
         assert "3 of 3 missing partitions" in first.tags["nsl/plan"]
         assert {key.path[-1] for key in first.asset_selection} == set(keys.GRID_ASSETS)
+        assert (first.tags["nsl/task"], first.tags["nsl/model"]) == ("simulated", "random_projection")
 
         every = [keys.grid_key(n, q) for n in (100, 200) for q in (1.0, 0.5, 0.2)]
         materialize(instance, dg.AssetKey([*MODEL, "mutual_information"]), *every)
