@@ -131,6 +131,19 @@ def join(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> No
     )
 
 
+def change(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> None:
+    """Changes what is asked for; age and place at the head of a line stay."""
+    connection.executemany(
+        "UPDATE request SET memory_mib = ?, cores = ?, n_gpus = ?, gpu_memory_mib = ? WHERE waiter = ? AND key = ?",
+        [(*astuple(ask.need), waiter, ask.key) for ask in asks],
+    )
+
+
+def withdraw(connection: sqlite3.Connection, waiter: str, key: str) -> None:
+    """Takes a need out of the line."""
+    connection.execute("DELETE FROM request WHERE waiter = ? AND key = ?", [waiter, key])
+
+
 def note_blocked(connection: sqlite3.Connection, blocked: Iterable[int], now_s: float) -> None:
     """Starts the clock of requests that head their line and do not fit."""
     connection.executemany(
