@@ -69,7 +69,8 @@ class Ray:
 
         Raises:
             AdmissionError: a job needs more than any node of the cluster has.
-            InputError: two jobs have the same label; `after` of one does not fit; there is no cluster at the address; its nodes cannot import nsl.
+            InputError: two jobs have the same label; `after` of one does not fit; there is no cluster at the address;
+                its nodes cannot import nsl.
             StorageError: a node does not see the storage folder.
         """
         todo = list(jobs)

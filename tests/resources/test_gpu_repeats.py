@@ -114,7 +114,7 @@ class ByReservation:
         self.said = Report({"out_of_memory": error, "peak_device_memory_mib": peak_device_mib})
         self.started: list[WorkerJob] = []
 
-    def run(self, jobs, on_message=None, repeat=None):  # type: ignore[no-untyped-def]
+    def run(self, jobs, on_message=None, repeat=None, **_):  # type: ignore[no-untyped-def]
         waiting = deque(jobs)
         while waiting:
             job = waiting.popleft()

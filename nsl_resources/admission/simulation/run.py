@@ -22,6 +22,8 @@ from nsl_resources.admission.simulation.policies import Grants, Policy, lease_of
 _FIRST_USE: Final = 0.9  # of the peak, from the start of training on; the last tenth comes later
 ROW: Final = 60
 """Workers of a model that stand in line at a time: two rows of its grid, which Dagster runs one after the other."""
+_TAKES_IN_S: Final = 1.0
+"""A caller takes in a result after what ended has made room for others: see `dispatch.crew`."""
 Ending = Literal["done", "crash", "out of memory"]
 
 
@@ -159,8 +161,7 @@ class Simulation:
     def _happens(self, kind: str, what: object, now_s: float) -> bool:
         """Whether somebody may start now who could not before."""
         if isinstance(what, Worker):
-            self._backlog[what.model].append(what)
-            return False
+            return self._follow_up(what, now_s) if kind == "known" else self._arrives(what)
         if kind == "milestone":
             assert isinstance(what, tuple)
             attempt, version = what
@@ -203,8 +204,18 @@ class Simulation:
             followers = [worker for worker in workers if waits_for.get(str(worker.number)) == pilot]
             self._piloted[followers[0].model] = _Piloted(pilot, followers)
 
+    def _arrives(self, worker: Worker) -> bool:
+        self._backlog[worker.model].append(worker)
+        return False
+
+    def _follow_up(self, ended: Worker, now_s: float) -> bool:
+        """It is known that a worker is done or failed: others follow it, and what waits takes over what is known."""
+        self._release_followers(ended, now_s)
+        if self._is_learning:
+            self._renew(ended.model)
+        return True
+
     def _release_followers(self, pilot: Worker, now_s: float) -> None:
-        """Whether the pilot was done or failed."""
         piloted = self._piloted.get(pilot.model)
         if piloted is not None and piloted.pilot == str(pilot.number):
             for worker in self._piloted.pop(pilot.model).followers:
@@ -354,11 +365,9 @@ class Simulation:
             self._n_left -= 1
             if worker.n_gpus:
                 self._peaks[worker.model].append(Peak(worker.formula_mib, worker.peak_mib))
-                self._release_followers(worker, now_s)
-                if self._is_learning:
-                    self._renew(worker.model)
+                self._plan(now_s + _TAKES_IN_S, "known", worker)
         elif ending == "crash":
-            self._release_followers(worker, now_s)
+            self._plan(now_s + _TAKES_IN_S, "known", worker)
             self._ask(_Asked(worker, attempt.lease.need, is_first=False), now_s)
         else:
             self._ask(_Asked(worker, self._grown(attempt), attempt.is_first, is_grown=True), now_s)
