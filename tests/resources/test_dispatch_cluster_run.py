@@ -105,7 +105,7 @@ def test_who_ran_out_of_memory_is_started_again_at_once_and_refused_where_no_nod
 
 def test_what_a_cluster_was_not_given_yet_takes_over_new_needs_or_is_refused() -> None:
     engine = BySaying(window=1)
-    needs = {"b": 300, "c": 5_000}
+    needs = {"c": 5_000, "d": 300}
 
     def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
         return [job(one.label, needs[one.label]) for one in waiting if one.label in needs]
@@ -114,7 +114,7 @@ def test_what_a_cluster_was_not_given_yet_takes_over_new_needs_or_is_refused() -
     assert {result.label: result.reason for result in results} == {
         "a": "succeeded", "b": "succeeded", "c": "refused", "d": "succeeded",
     }  # fmt: skip
-    assert engine.started == [("a", 100), ("b", 300), ("d", 100)]
+    assert engine.started == [("a", 100), ("b", 100), ("d", 300)]
 
 
 def test_a_cluster_is_given_who_waits_for_a_job_after_that_even_if_it_was_lost() -> None:

@@ -144,8 +144,9 @@ def test_only_what_waits_is_renewed_and_only_after_success(pool: LocalPool) -> N
         asked.append([job.label for job in waiting])
         return []
 
-    jobs = [shell("bad", "exit 3", 1_000), shell("good", "true", 900), shell("last", "true", 800)]
-    assert [result.label for result in pool.run(jobs, renew=renew)] == ["bad", "good", "last"]
+    labels = ["bad", "good", "next", "last"]
+    jobs = [shell(label, "exit 3" if label == "bad" else "true", 900) for label in labels]
+    assert [result.label for result in pool.run(jobs, renew=renew)] == labels
     assert asked == [["last"]]
     with pytest.raises(InputError, match=r"do not wait are to be renewed: \['x'\]"):
         list(pool.run(jobs, renew=lambda _: [shell("x", "true")]))
