@@ -61,7 +61,8 @@ class JobMaker:
     def job(self, cell: GridCell, hashes: CellHashes, n_genes: int) -> WorkerJob:
         """The job of one cell of the grid, on a GPU where its model uses one and this machine has one."""
         model = self.study.models[cell.model]
-        need = self.need(cell.model, estimate_cost(model, cell.n_cells, n_genes), n_genes)
+        cost = estimate_cost(model, cell.n_cells, n_genes)
+        need = self.need(cell.model, cost, n_genes)
         runtime = WorkerRuntime(
             device="cuda" if need.n_gpus else "cpu",
             n_devices=devices_wanted(model),
@@ -79,6 +80,7 @@ class JobMaker:
             preload=preload(model),
             n_gpus=need.n_gpus,
             gpu_memory_mib=need.gpu_memory_mib,
+            expected_s=cost.seconds,
         )
 
     def piloted(self, jobs: Sequence[CellJob]) -> list[WorkerJob]:

@@ -88,8 +88,8 @@ class WaitingLine:
             self._doorbell = Doorbell(self._id)
         return self._doorbell
 
-    def ask(self, key: str, need: Need, label: str) -> None:
-        """Joins the line, at the next poll; `key` names the need to this waiter.
+    def ask(self, key: str, need: Need, label: str, expected_s: float | None = None) -> None:
+        """Joins the line, at the next poll; `key` names the need to this waiter, `expected_s` is how long it will run.
 
         Who stands in line with this key already keeps its age, and asks for this need from now on.
 
@@ -98,7 +98,7 @@ class WaitingLine:
         """
         check(need, self._probe.devices(), label)
         before = self._asked.get(key)
-        ask = rows.Ask(key, need, label, time.monotonic() if before is None else before.since_s)
+        ask = rows.Ask(key, need, label, time.monotonic() if before is None else before.since_s, expected_s)
         is_in_line = before is not None and key not in self._unsent
         (self._changed if is_in_line else self._unsent)[key] = ask
         self._asked[key] = ask

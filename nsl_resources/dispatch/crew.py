@@ -178,7 +178,7 @@ class Crew:
                     self._join_line(job)
 
     def _join_line(self, job: WorkerJob) -> None:
-        self._line.ask(job.label, job.need, job.label)
+        self._line.ask(job.label, job.need, job.label, job.expected_s)
         self._asked[job.label] = job
 
     def _start(self, job: WorkerJob, lease: HeldLease) -> None:

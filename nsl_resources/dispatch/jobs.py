@@ -56,6 +56,7 @@ class WorkerJob:
             from the process that did so. `argv` must then be a `ModuleCommand`. Empty: a fresh interpreter.
             On Linux; elsewhere every job gets a fresh interpreter.
         after: label of a job of the same run. This one waits until that has ended, well or not, and is not repeated.
+        expected_s: how long it is expected to run; None: not known. The ledger starts long ones early.
 
     Raises:
         InputError: `preload` is given for a command that does not run a Python module.
@@ -74,6 +75,7 @@ class WorkerJob:
     n_gpus: int = 0
     gpu_memory_mib: int = 0
     after: str | None = None
+    expected_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.preload:

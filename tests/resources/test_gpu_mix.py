@@ -104,7 +104,7 @@ def test_a_policy_that_gives_a_gpu_twice_is_found_out(mix: Mix) -> None:
 
 def worker(number: int, **more: object) -> Worker:
     of_all = Worker(
-        number=number, model="m", n_cells=100, arrives_s=0.0, seconds=100.0, memory_mib=100, cores=1, n_gpus=1,
+        number=number, model="m", n_cells=100, arrives_s=0.0, seconds=100.0, expected_s=100.0, memory_mib=100, cores=1, n_gpus=1,
         peak_mib=30_000, formula_mib=30_000, gpu_share=1.0, grows_at=0.5, crashes_at=None,
     )  # fmt: skip
     return replace(of_all, **more)  # type: ignore[arg-type]

@@ -241,7 +241,9 @@ class Simulation:
         number = next(self._ids)
         self._asked[number] = asked
         self._n_in_line[asked.worker.model] += 1
-        self._policy.join(Request(number, "waiter", asked.need, now_s, slots=1_000_000))
+        self._policy.join(
+            Request(number, "waiter", asked.need, now_s, slots=1_000_000, expected_s=asked.worker.expected_s)
+        )
 
     def _admit(self, now_s: float) -> None:
         self._n_decisions += 1
