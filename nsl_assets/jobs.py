@@ -232,12 +232,13 @@ def run_repeating(
 
     Who runs out of memory joins those that wait again at once, each time with 1.5 × its peak, at most `n_repeats` times
     and never beyond the largest budget of the devices. Other jobs that wait take over what `renew` answers, see
-    `Dispatcher.run`. In `jobs` (by label) the repeated or renewed job replaces the first.
+    `Dispatcher.run`, at most the whole host. In `jobs` (by label) the repeated or renewed job replaces the first.
     """
     repeats = _Repeats(jobs, devices, n_repeats)
 
     def renew_others(waiting: Sequence[WorkerJob]) -> Sequence[WorkerJob]:
-        renewed = [] if renew is None else renew([job for job in waiting if not repeats.is_repeated(job.label)])
+        others = [job for job in waiting if not repeats.is_repeated(job.label)]
+        renewed = [] if renew is None else [_within(job, devices) for job in renew(others)]
         jobs.update({job.label: job for job in renewed})
         return renewed
 
@@ -312,6 +313,12 @@ def _larger(job: WorkerJob, result: WorkerResult, lack: _Lack, devices: Sequence
     kind, peak_mib = (GPU, lack.used_of_gpu_mib) if is_gpu else (HOST, result.peak_memory_mib)
     need = after_out_of_memory(job.need, kind, peak_mib, devices)
     return None if need is None else _with_memory(job, need)
+
+
+def _within(job: WorkerJob, devices: Sequence[Device]) -> WorkerJob:
+    """The job with no more memory than the host has, where that is known: a prediction may err, so it is tried."""
+    largest_mib = max((device.budget_mib for device in devices if device.kind == HOST), default=0)
+    return replace(job, memory_mib=largest_mib) if 0 < largest_mib < job.memory_mib else job
 
 
 def _with_memory(job: WorkerJob, need: Need) -> WorkerJob:

@@ -250,6 +250,23 @@ def test_who_ran_out_of_memory_is_not_renewed_and_who_is_renewed_is_repeated_wit
     assert [(job.label, job.memory_mib) for job in pool.started] == [("a", 450), ("b", 400), ("b", 600)]
 
 
+def test_a_prediction_beyond_the_host_asks_for_all_of_it(tmp_path: Path) -> None:
+    """What could be admitted before is not refused because a prediction for it has grown."""
+    node, asked_mib = NodeOf(), []
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        asked_mib.extend(job.memory_mib for job in waiting)
+        return [replace(job, memory_mib=5_000) for job in waiting]
+
+    todo = {label: WorkerJob(label, ["true"], 900) for label in "abc"}
+    running = run_repeating(
+        LocalPool(Ledger(node, tmp_path / "ledger.sqlite")), todo, node.devices(), lambda _label, _message: None, 5,
+        renew=renew,
+    )  # fmt: skip
+    assert [result.reason for result, _ in running] == ["succeeded"] * 3
+    assert (asked_mib, todo["c"].memory_mib) == ([900], 1_000)
+
+
 def test_a_real_worker_is_repeated_while_others_run(tmp_path: Path) -> None:
     """It exits with the code of "out of memory" until it has been started three times; the other waits for that."""
     starts = tmp_path / "starts"
