@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -99,11 +99,13 @@ class InstantDispatcher:
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`."""
         argv = (sys.executable, "-P", "-m", "instant_worker")
         instant = (replace(job, argv=argv) for job in jobs)
-        return self.dispatcher.run(instant, on_result, on_message, should_stop, repeat)
+        return self.dispatcher.run(instant, on_result, on_message, should_stop, repeat, renew=renew)
 
 
 def our_cost() -> "Ours":

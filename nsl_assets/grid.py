@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from nsl_assets.identity import (
     data_hash,
     noised_hash,
 )
-from nsl_assets.jobs import JobMaker, failed_device_mib, failure_text, node_devices, run_repeating
+from nsl_assets.jobs import CellJob, JobMaker, failed_device_mib, failure_text, node_devices, run_repeating
 from nsl_assets.probing import EstimatorName
 from nsl_assets.recording import Recorder
 from nsl_assets.study import GridCell, Machine, Study, definition_text
@@ -274,12 +274,15 @@ class Measuring:
             elif isinstance(message, Report) and on_step is not None:
                 on_step(f"{label}: {message.payload['step']}")
 
+        def renew(todo: Sequence[WorkerJob]) -> Sequence[WorkerJob]:
+            return self._maker.renewed(self._with_genes(job, waiting[job.label][0]) for job in todo)
+
         jobs = {job.label: job for job in self._jobs(waiting.values())}
         publisher = _Publisher(self.platform.results)
         # Closed at once when something fails here, so that no worker goes on unwatched.
         machine = self.platform.machine
         repeating = run_repeating(
-            self.platform.dispatcher, jobs, node_devices(machine), receive, machine.worker_retries
+            self.platform.dispatcher, jobs, node_devices(machine), receive, machine.worker_retries, renew=renew
         )
         with closing(repeating) as results:
             for result, repeated in results:
@@ -313,15 +316,18 @@ class Measuring:
                 )
 
     def _jobs(self, waiting: Iterable[tuple[GridCell, CellHashes]]) -> list[WorkerJob]:
-        """Worker jobs, each with the memory that it is predicted to need."""
+        """Worker jobs, each with the memory that it is predicted to need; some wait for a pilot."""
         n_genes = self._n_genes
         jobs = []
         for cell, hashes in waiting:
             if cell.task not in n_genes:
                 task = stored_task(self.study.tasks[cell.task], self.platform.artifacts)
                 n_genes[cell.task] = task.counts.shape[1]
-            jobs.append(self._maker.job(cell, hashes, n_genes[cell.task]))
-        return jobs
+            jobs.append(self._with_genes(self._maker.job(cell, hashes, n_genes[cell.task]), cell))
+        return self._maker.piloted(jobs)
+
+    def _with_genes(self, job: WorkerJob, cell: GridCell) -> CellJob:
+        return CellJob(job, cell, self._n_genes[cell.task])
 
     @cached_property
     def _maker(self) -> JobMaker:

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +21,7 @@ from nsl_resources.dispatch import Dispatcher, Failure, Message, Report, WorkerJ
 from nsl_resources.gpu import (
     GPU,
     HOST,
+    Candidate,
     Device,
     Need,
     Peak,
@@ -29,6 +30,7 @@ from nsl_resources.gpu import (
     after_out_of_memory,
     gpu_devices,
     node_probe,
+    pilots,
 )
 
 _LOG: Final = logging.getLogger(__name__)
@@ -37,6 +39,15 @@ PROBING_MIB = 500
 CUDA_CONTEXT_MIB: Final = 600
 """What a process takes of a GPU beside torch's allocator, whose peak is what `FitReport` holds."""
 _IN_USE: Final = re.compile(r"this process has ([\d.]+) (MiB|GiB) memory in use")
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """The job of one cell of the grid, with what its prediction depends on."""
+
+    job: WorkerJob
+    cell: GridCell
+    n_genes: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class JobMaker:
     def job(self, cell: GridCell, hashes: CellHashes, n_genes: int) -> WorkerJob:
         """The job of one cell of the grid, on a GPU where its model uses one and this machine has one."""
         model = self.study.models[cell.model]
-        need = self.need(cell.model, estimate_cost(model, cell.n_cells, n_genes), n_genes)
+        cost = estimate_cost(model, cell.n_cells, n_genes)
+        need = self.need(cell.model, cost, n_genes)
         runtime = WorkerRuntime(
             device="cuda" if need.n_gpus else "cpu",
             n_devices=devices_wanted(model),
@@ -68,10 +80,43 @@ class JobMaker:
             preload=preload(model),
             n_gpus=need.n_gpus,
             gpu_memory_mib=need.gpu_memory_mib,
+            expected_s=cost.seconds,
         )
 
-    def need(self, model: str, cost: Cost, n_genes: int | None = None) -> Need:
+    def piloted(self, jobs: Sequence[CellJob]) -> list[WorkerJob]:
+        """The jobs of a run, of which some wait for a pilot: on GPUs of this machine, of a kind not measured before.
+
+        Not on a cluster: who waits for a pilot there waits in the cluster's line a second time.
+        """
+        if self.machine.dispatcher != "local":
+            return [one.job for one in jobs]
+        records = PeakRecords(self.storage)
+        on_gpu = [(one, self._kind(one.cell.model, one.n_genes, on_gpu=True)) for one in jobs if one.job.n_gpus]
+        waits_for = pilots(
+            Candidate(one.job.label, kind, one.cell.n_cells)
+            for one, kind in on_gpu
+            if not any(record.gpu for record in records.of(kind))
+        )
+        return [replace(one.job, after=waits_for.get(one.job.label)) for one in jobs]
+
+    def renewed(self, waiting: Iterable[CellJob]) -> list[WorkerJob]:
+        """Those of the jobs for which more or less memory is predicted by now, with that."""
+        records = PeakRecords(self.storage)
+        needs: dict[tuple[str, int, int], Need] = {}
+        changed = []
+        for one in waiting:
+            model, n_cells, n_genes = alike = one.cell.model, one.cell.n_cells, one.n_genes
+            if alike not in needs:
+                cost = estimate_cost(self.study.models[model], n_cells, n_genes)
+                needs[alike] = self.need(model, cost, n_genes, records)
+            if needs[alike] != one.job.need:
+                changed.append(_with_memory(one.job, needs[alike]))
+        return changed
+
+    def need(self, model: str, cost: Cost, n_genes: int | None = None, records: PeakRecords | None = None) -> Need:
         """What a worker of a model leases of this machine: by recorded peaks of its kind where the genes are named.
+
+        `records`: those of the storage, where they are read already.
 
         Raises:
             InputError: this machine has GPUs, the model uses them, and none is large enough.
@@ -81,7 +126,7 @@ class JobMaker:
         host_mib, gpu_mib = cost.memory_mib + PROBING_MIB, cost.device_memory_mib if on_gpu else 0.0
         if n_genes is not None:
             kind = self._kind(model, n_genes, on_gpu=on_gpu)
-            host_mib, gpu_mib = PeakRecords(self.storage).predict(kind, host_mib, gpu_mib)
+            host_mib, gpu_mib = (records or PeakRecords(self.storage)).predict(kind, host_mib, gpu_mib)
         return Need(
             memory_mib=math.ceil(host_mib),
             cores=self.machine.worker_threads * n_devices,
@@ -180,19 +225,29 @@ def run_repeating(
     devices: Sequence[Device],
     on_message: Callable[[str, Message], None],
     n_repeats: int,
+    *,
+    renew: Callable[[Sequence[WorkerJob]], Sequence[WorkerJob]] | None = None,
 ) -> Generator[tuple[WorkerResult, WorkerJob | None], None, None]:
     """Yield every result, with the job that is run again because of it: None where the result is final.
 
     Who runs out of memory joins those that wait again at once, each time with 1.5 × its peak, at most `n_repeats` times
-    and never beyond the largest budget of the devices. In `jobs` (by label) the repeated job replaces the first.
+    and never beyond the largest budget of the devices. Other jobs that wait take over what `renew` answers, see
+    `Dispatcher.run`, at most the whole host. In `jobs` (by label) the repeated or renewed job replaces the first.
     """
     repeats = _Repeats(jobs, devices, n_repeats)
+
+    def renew_others(waiting: Sequence[WorkerJob]) -> Sequence[WorkerJob]:
+        others = [job for job in waiting if not repeats.is_repeated(job.label)]
+        renewed = [] if renew is None else [_within(job, devices) for job in renew(others)]
+        jobs.update({job.label: job for job in renewed})
+        return renewed
 
     def listen(label: str, message: Message) -> None:
         repeats.hear(label, message)
         on_message(label, message)
 
-    with closing(dispatcher.run(list(jobs.values()), on_message=listen, repeat=repeats.job_after)) as results:
+    running = dispatcher.run(list(jobs.values()), on_message=listen, repeat=repeats.job_after, renew=renew_others)
+    with closing(running) as results:
         for result in results:
             yield result, repeats.last
 
@@ -219,6 +274,7 @@ class _Repeats:
     def __init__(self, jobs: dict[str, WorkerJob], devices: Sequence[Device], n_repeats: int) -> None:
         self._jobs, self._devices = jobs, devices
         self._n_left = dict.fromkeys(jobs, n_repeats)
+        self._n_repeats = n_repeats
         self._lacked: dict[str, _Lack] = {}
         self.last: WorkerJob | None = None
 
@@ -226,6 +282,10 @@ class _Repeats:
         """Keeps what a worker says about the memory that it lacked."""
         if isinstance(message, Report) and "out_of_memory" in message.payload:
             self._lacked[label] = _Lack(str(message.payload["out_of_memory"]), failed_device_mib(message))
+
+    def is_repeated(self, label: str) -> bool:
+        """Whether a job has run out of memory before: it asks for more than is predicted."""
+        return self._n_left[label] < self._n_repeats
 
     def job_after(self, result: WorkerResult) -> WorkerJob | None:
         """The job to be run because of a result; see `Dispatcher.run`."""
@@ -252,4 +312,14 @@ def _larger(job: WorkerJob, result: WorkerResult, lack: _Lack, devices: Sequence
     is_gpu = job.n_gpus > 0 and "cuda" in lack.error.lower()
     kind, peak_mib = (GPU, lack.used_of_gpu_mib) if is_gpu else (HOST, result.peak_memory_mib)
     need = after_out_of_memory(job.need, kind, peak_mib, devices)
-    return None if need is None else replace(job, memory_mib=need.memory_mib, gpu_memory_mib=need.gpu_memory_mib)
+    return None if need is None else _with_memory(job, need)
+
+
+def _within(job: WorkerJob, devices: Sequence[Device]) -> WorkerJob:
+    """The job with no more memory than the host has, where that is known: a prediction may err, so it is tried."""
+    largest_mib = max((device.budget_mib for device in devices if device.kind == HOST), default=0)
+    return replace(job, memory_mib=largest_mib) if 0 < largest_mib < job.memory_mib else job
+
+
+def _with_memory(job: WorkerJob, need: Need) -> WorkerJob:
+    return replace(job, memory_mib=need.memory_mib, gpu_memory_mib=need.gpu_memory_mib)

@@ -30,6 +30,7 @@ from nsl_resources.admission.needs import (
 from nsl_resources.admission.node import NodeProbe, node_probe
 from nsl_resources.admission.nvml import NvmlProbe, gpu_devices
 from nsl_resources.admission.peaks import PeakRecord, PeakRecords, WorkerKind
+from nsl_resources.admission.pilots import Candidate, pilots
 from nsl_resources.admission.policy import Ageing, Decision, decide
 from nsl_resources.admission.prediction import Peak, after_out_of_memory
 from nsl_resources.admission.rooms import Room
@@ -42,6 +43,7 @@ __all__ = [
     "AdmissionError",
     "AdmissionTimeoutError",
     "Ageing",
+    "Candidate",
     "Decision",
     "Device",
     "HeldLease",
@@ -70,4 +72,5 @@ __all__ = [
     "gpu_devices",
     "host_budget",
     "node_probe",
+    "pilots",
 ]

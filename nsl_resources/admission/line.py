@@ -78,7 +78,8 @@ class WaitingLine:
         self._doorbell: Doorbell | None = None
         self._id = uuid.uuid4().hex
         self._asked: dict[str, rows.Ask] = {}
-        self._unsent: list[rows.Ask] = []
+        self._unsent: dict[str, rows.Ask] = {}
+        self._changed: dict[str, rows.Ask] = {}
 
     @property
     def doorbell(self) -> Doorbell:
@@ -87,15 +88,29 @@ class WaitingLine:
             self._doorbell = Doorbell(self._id)
         return self._doorbell
 
-    def ask(self, key: str, need: Need, label: str) -> None:
-        """Joins the line, at the next poll; `key` names the need to this waiter.
+    def ask(self, key: str, need: Need, label: str, expected_s: float | None = None) -> None:
+        """Joins the line, at the next poll; `key` names the need to this waiter, `expected_s` is how long it will run.
+
+        Who stands in line with this key already keeps its age, and asks for this need from now on.
 
         Raises:
             AdmissionError: the need exceeds the whole budget.
         """
         check(need, self._probe.devices(), label)
-        self._asked[key] = rows.Ask(key, need, label, time.monotonic())
-        self._unsent.append(self._asked[key])
+        before = self._asked.get(key)
+        ask = rows.Ask(key, need, label, time.monotonic() if before is None else before.since_s, expected_s)
+        is_in_line = before is not None and key not in self._unsent
+        (self._changed if is_in_line else self._unsent)[key] = ask
+        self._asked[key] = ask
+
+    def withdraw(self, key: str) -> None:
+        """Leaves the line with one need, at once: it holds up nobody any more."""
+        for asks in (self._asked, self._unsent, self._changed):
+            asks.pop(key, None)
+        with storage.transaction(self._path) as connection:
+            rows.withdraw(connection, self._id, key)
+            others = rows.last_seen(connection)
+        wake_one(others)
 
     def poll(self, slots: int = 1) -> "dict[str, HeldLease]":
         """Takes what is granted now, `slots` leases at most. Keys that are not in the result still wait."""
@@ -107,7 +122,8 @@ class WaitingLine:
             rows.reap(connection, census.dead, now_s)
             rows.introduce(connection, self._id, me, (reading.device for reading in readings))
             rows.see(connection, self._id, slots, now_s)
-            rows.join(connection, self._id, self._unsent)
+            rows.join(connection, self._id, self._unsent.values())
+            rows.change(connection, self._id, self._changed.values())
             granted = self._decide(connection, readings, now_s)
             mine = [(request, gpus) for request, gpus in granted if request.waiter == self._id]
             taken = dict(rows.take(connection, request, gpus, me, now_s) for request, gpus in mine)
@@ -117,6 +133,7 @@ class WaitingLine:
         for waiter in others:
             ring(waiter)
         self._unsent.clear()
+        self._changed.clear()
         self._asked = {key: ask for key, ask in self._asked.items() if key not in taken}
         self.pause_s = self._pauses.next_s(n_waiters, is_first=bool(taken))
         return {key: HeldLease(self._path, lease) for key, lease in taken.items()}

@@ -126,7 +126,7 @@ class Request:
     """One worker that waits. `slots` is how many more workers its waiter can start now.
 
     `blocked_since_s` is when it first stood at the head of its line without fitting. `gpus` are the ids of those that
-    its waiter may use; None: all. `label` is who asks, for observers.
+    its waiter may use; None: all. `label` is who asks, for observers. `expected_s`: how long it will run, if known.
     """
 
     id: int
@@ -137,6 +137,7 @@ class Request:
     slots: int = 1
     gpus: frozenset[str] | None = None
     label: str = ""
+    expected_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,17 @@ class PeakRecord:
 
 
 class PeakRecords:
-    """The records in a storage folder."""
+    """The records in a storage folder. What was read of a kind is kept: make another to see what others note."""
 
     def __init__(self, storage: Path) -> None:
         self._folder = storage / _FOLDER
+        self._read_of: dict[WorkerKind, list[PeakRecord]] = {}
 
     def of(self, kind: WorkerKind) -> list[PeakRecord]:
         """The records of a kind, over its training sizes."""
-        return list(self._read(self._folder / kind.digest))
+        if kind not in self._read_of:
+            self._read_of[kind] = list(self._read(self._folder / kind.digest))
+        return self._read_of[kind]
 
     def all(self) -> list[PeakRecord]:
         """Every record, by model, genes, device and training size."""
@@ -94,6 +97,7 @@ class PeakRecords:
         temporary = path.with_suffix(f".{uuid.uuid4().hex}")
         temporary.write_text(json.dumps(asdict(replace(before, host=_kept(before.host, host), gpu=on_gpu))))
         temporary.replace(path)
+        self._read_of.pop(kind, None)
 
     @staticmethod
     def _read(folder: Path) -> Iterator[PeakRecord]:

@@ -20,10 +20,14 @@ class Ageing:
 
     A wait of `whole_device_s` ranks like asking for a whole device. A request that headed its line for `patience_s`
     without fitting is passed by nobody any more: the devices that it lacks are drained for it.
+
+    Who is known to run long ranks as if it had waited that long already, up to `longest_head_start_s`: what is left for
+    the end runs alone. Later requests can thus pass one for so long, and no longer.
     """
 
     whole_device_s: float = 120.0
     patience_s: float = 60.0
+    longest_head_start_s: float = 7_200.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,10 @@ def _line(need: Need) -> str:
 
 
 def ranked(requests: Iterable[Request], left: Node, now_s: float, ageing: Ageing) -> list[Request]:
-    """In the order in which they are served: by the largest share of one device (memory, cores), plus the age."""
+    """In the order in which they are served: by the largest share of one device (memory, cores), plus the age.
+
+    What a worker is expected to run counts as age.
+    """
     host = left.host.device
     gpu_mib = max((room.device.budget_mib for room in left.gpus), default=1)
 
@@ -112,7 +119,8 @@ def ranked(requests: Iterable[Request], left: Node, now_s: float, ageing: Ageing
         return max(of_host, need.gpu_memory_mib / gpu_mib)
 
     def order(request: Request) -> tuple[float, int, float, int]:
-        rank = share(request.need) + (now_s - request.since_s) / ageing.whole_device_s
+        head_start_s = min(request.expected_s or 0.0, ageing.longest_head_start_s)
+        rank = share(request.need) + (now_s - request.since_s + head_start_s) / ageing.whole_device_s
         return -rank, -request.need.n_gpus, request.since_s, request.id
 
     return sorted(requests, key=order)

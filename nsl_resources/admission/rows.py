@@ -28,6 +28,7 @@ class Ask:
     need: Need
     label: str
     since_s: float
+    expected_s: float | None = None
 
 
 def holders_and_waiters(connection: sqlite3.Connection) -> set[Identity]:
@@ -72,8 +73,9 @@ def requests(connection: sqlite3.Connection, now_s: float) -> list[Request]:
 def _request(row: sqlite3.Row, devices: frozenset[str]) -> Request:
     need = Need(row["memory_mib"], row["cores"], row["n_gpus"], row["gpu_memory_mib"])
     return Request(
-        row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices, row["label"]
-    )
+        row["id"], row["waiter"], need, row["since_s"], row["blocked_since_s"], row["slots"], devices, row["label"],
+        row["expected_s"],
+    )  # fmt: skip
 
 
 def introduce(connection: sqlite3.Connection, waiter: str, process: Process, devices: Iterable[Device]) -> None:
@@ -125,10 +127,23 @@ def last_seen(connection: sqlite3.Connection) -> list[str]:
 def join(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> None:
     """Puts needs into the line."""
     connection.executemany(
-        "INSERT INTO request (waiter, key, memory_mib, cores, n_gpus, gpu_memory_mib, label, since_s) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(waiter, ask.key, *astuple(ask.need), ask.label, ask.since_s) for ask in asks],
+        "INSERT INTO request (waiter, key, memory_mib, cores, n_gpus, gpu_memory_mib, label, since_s, expected_s) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(waiter, ask.key, *astuple(ask.need), ask.label, ask.since_s, ask.expected_s) for ask in asks],
     )
+
+
+def change(connection: sqlite3.Connection, waiter: str, asks: Iterable[Ask]) -> None:
+    """Changes what is asked for; age and place at the head of a line stay."""
+    connection.executemany(
+        "UPDATE request SET memory_mib = ?, cores = ?, n_gpus = ?, gpu_memory_mib = ? WHERE waiter = ? AND key = ?",
+        [(*astuple(ask.need), waiter, ask.key) for ask in asks],
+    )
+
+
+def withdraw(connection: sqlite3.Connection, waiter: str, key: str) -> None:
+    """Takes a need out of the line."""
+    connection.execute("DELETE FROM request WHERE waiter = ? AND key = ?", [waiter, key])
 
 
 def note_blocked(connection: sqlite3.Connection, blocked: Iterable[int], now_s: float) -> None:

@@ -25,7 +25,7 @@ _NETWORK_FILESYSTEMS: Final = (
     "fuse.sshfs",
     "afs",
 )
-_SCHEMA_VERSION: Final = 4  # part of the file's name: processes of different versions do not share a ledger
+_SCHEMA_VERSION: Final = 5  # part of the file's name: processes of different versions do not share a ledger
 _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS waiter (
         id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start TEXT NOT NULL, budgets TEXT NOT NULL,
@@ -34,7 +34,7 @@ _TABLES: Final = """
     CREATE TABLE IF NOT EXISTS request (
         id INTEGER PRIMARY KEY AUTOINCREMENT, waiter TEXT NOT NULL, key TEXT NOT NULL,
         memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL, n_gpus INTEGER NOT NULL, gpu_memory_mib INTEGER NOT NULL,
-        label TEXT NOT NULL, since_s REAL NOT NULL, blocked_since_s REAL
+        label TEXT NOT NULL, since_s REAL NOT NULL, blocked_since_s REAL, expected_s REAL
     );
     CREATE TABLE IF NOT EXISTS lease (
         id TEXT PRIMARY KEY, waiter TEXT NOT NULL, memory_mib INTEGER NOT NULL, cores INTEGER NOT NULL,

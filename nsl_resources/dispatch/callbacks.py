@@ -1,6 +1,6 @@
 """What the caller of `Dispatcher.run` wants to be told and asked, as the dispatchers call it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nsl_assets.errors import InputError
@@ -16,6 +16,7 @@ class Callbacks:
     on_message: Callable[[str, Message], None] | None = None
     should_stop: Callable[[], bool] | None = None
     repeat: Callable[[WorkerResult], WorkerJob | None] | None = None
+    renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None
 
     def tell_result(self, result: WorkerResult) -> None:
         """Calls `on_result`."""
@@ -37,3 +38,13 @@ class Callbacks:
         if job is not None and job.label != result.label:
             raise InputError(f"{result.label!r} is to be repeated by a job labelled {job.label!r}: keep the label")
         return job
+
+    def renewed(self, waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        """Calls `renew`. InputError where it answers with a job that does not wait."""
+        jobs = [] if self.renew is None or not waiting else list(self.renew(waiting))
+        strange = {job.label for job in jobs} - {job.label for job in waiting}
+        if strange:
+            raise InputError(
+                f"jobs that do not wait are to be renewed: {sorted(strange)}. Answer with some of those asked"
+            )
+        return jobs

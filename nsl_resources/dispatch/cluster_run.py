@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from nsl_resources.admission.needs import AdmissionError
 from nsl_resources.dispatch.callbacks import Callbacks
+from nsl_resources.dispatch.followers import Followers
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.messages import Log
 
@@ -67,7 +68,10 @@ class ClusterRun:
 
     def __init__(self, jobs: Iterable[WorkerJob], engine: Engine, callbacks: Callbacks) -> None:
         self._engine, self._callbacks = engine, callbacks
-        self._waiting = deque(jobs)
+        todo = list(jobs)
+        self._followers = Followers(todo)
+        self._waiting = deque(job for job in todo if job.after is None)
+        self._taken_in: list[WorkerResult] = []
         self._submitted: dict[str, WorkerJob] = {}
         self._n_lost: Counter[str] = Counter()
         self._ready: deque[WorkerResult] = deque()
@@ -81,6 +85,7 @@ class ClusterRun:
                 self._submit()
                 while self._ready:
                     yield self._hand_out()
+                self._follow_up()
                 for end in self._engine.listen():
                     self._take_in(end)
                 if self._callbacks.is_stop_wanted():
@@ -96,15 +101,33 @@ class ClusterRun:
 
     def _hand_out(self) -> WorkerResult:
         result = self._ready.popleft()
-        if not self._is_stopping:
-            self._repeat(result)
+        job = None if self._is_stopping else self._callbacks.job_after(result)
+        if job is None:
+            self._taken_in.append(result)
+        else:
+            self._enqueue(job)
         self._callbacks.tell_result(result)
         return result
 
-    def _repeat(self, result: WorkerResult) -> None:
-        job = self._callbacks.job_after(result)
-        if job is None:
-            return
+    def _follow_up(self) -> None:
+        """The caller knows what ended: who waited for that joins, and what waits takes over the needs known now."""
+        ended, self._taken_in = self._taken_in, []
+        for result in ended:
+            self._waiting += self._followers.release(result.label)
+        if any(result.is_success for result in ended) and not self._is_stopping:
+            self._renew()
+
+    def _renew(self) -> None:
+        waiting = list(self._waiting)
+        renewed = {job.label: job for job in self._callbacks.renewed(waiting)}
+        self._waiting.clear()
+        for job in waiting:
+            if job.label in renewed:
+                self._enqueue(renewed[job.label])
+            else:
+                self._waiting.append(job)
+
+    def _enqueue(self, job: WorkerJob) -> None:
         try:
             self._engine.check(job)
         except AdmissionError as error:
@@ -135,6 +158,7 @@ class ClusterRun:
         self._is_stopping = True
         self._ready += [never_started(job.label) for job in self._waiting]
         self._waiting.clear()
+        self._ready += [never_started(job.label) for job in self._followers.release_all()]
         if self._submitted:
             for end in self._engine.stop():
                 self._take_in(end)

@@ -13,6 +13,7 @@ from nsl_resources.admission.host import TreeMemory
 from nsl_resources.admission.line import HeldLease, WaitingLine
 from nsl_resources.admission.needs import AdmissionError, Need
 from nsl_resources.dispatch.callbacks import Callbacks
+from nsl_resources.dispatch.followers import Followers
 from nsl_resources.dispatch.jobs import WorkerJob, WorkerResult, never_started
 from nsl_resources.dispatch.messages import Log, Message
 from nsl_resources.dispatch.process import WorkerProcess, in_fresh_process
@@ -64,8 +65,12 @@ class Crew:
         self._check, self._line, self._callbacks = check, line, callbacks
         self._max_workers, self._grace_s = max_workers, grace_s
         self._waiting: dict[Need, dict[str, WorkerJob]] = {}
-        for job in jobs:
-            self._enqueue(job)
+        todo = list(jobs)
+        self._followers = Followers(todo)
+        for job in todo:
+            if job.after is None:
+                self._enqueue(job)
+        self._taken_in: list[WorkerResult] = []
         self._asked: dict[str, WorkerJob] = {}
         self._held: list[Held] = []
         self._running: dict[WorkerProcess, HeldLease] = {}
@@ -87,31 +92,62 @@ class Crew:
                 self._admit()  # before the caller takes its time over a result
                 while self._ready:
                     yield self._hand_out()
+                self._follow_up()
                 self._wait()
         finally:
             self._close()
 
     def _hand_out(self) -> WorkerResult:
         result = self._ready.popleft()
-        if not self._is_stopping:
-            self._repeat(result)
+        job = None if self._is_stopping else self._callbacks.job_after(result)
+        if job is None:
+            self._taken_in.append(result)
+        elif self._is_admissible(job):
+            self._enqueue(job)
+            self._next_poll_s = 0.0
         self._callbacks.tell_result(result)
         return result
 
-    def _repeat(self, result: WorkerResult) -> None:
-        job = self._callbacks.job_after(result)
-        if job is None:
-            return
+    def _is_admissible(self, job: WorkerJob) -> bool:
+        """Whether it can ever be admitted; otherwise it has its result."""
         try:
             self._check(job)
         except AdmissionError as error:
             self._ready.append(never_started(job.label, "refused", str(error)))
-        else:
-            self._enqueue(job)
+            return False
+        return True
+
+    def _follow_up(self) -> None:
+        """The caller knows what ended: who waited for that joins, and what waits takes over the needs known now."""
+        ended, self._taken_in = self._taken_in, []
+        for result in ended:
+            for job in self._followers.release(result.label):
+                self._enqueue(job)
+        if any(result.is_success for result in ended) and not self._is_stopping:
+            self._renew()
+        if ended:
             self._next_poll_s = 0.0
+
+    def _renew(self) -> None:
+        waiting = {label: job for jobs in self._waiting.values() for label, job in jobs.items()}
+        for job in self._callbacks.renewed(list(waiting.values())):
+            self._dequeue(waiting[job.label])
+            is_asked = self._asked.pop(job.label, None) is not None
+            if self._is_admissible(job):
+                self._enqueue(job)
+                if is_asked:
+                    self._join_line(job)
+            elif is_asked:
+                self._line.withdraw(job.label)
 
     def _enqueue(self, job: WorkerJob) -> None:
         self._waiting.setdefault(job.need, {})[job.label] = job
+
+    def _dequeue(self, job: WorkerJob) -> None:
+        jobs = self._waiting[job.need]
+        del jobs[job.label]
+        if not jobs:
+            del self._waiting[job.need]
 
     # ---- starting
 
@@ -136,17 +172,17 @@ class Crew:
 
     def _ask(self, slots: int) -> None:
         """Jobs with the same need are interchangeable to the policy: the first few of each need stand in line."""
-        for need, jobs in self._waiting.items():
+        for jobs in self._waiting.values():
             for label, job in islice(jobs.items(), slots):
                 if label not in self._asked:
-                    self._line.ask(label, need, label)
-                    self._asked[label] = job
+                    self._join_line(job)
+
+    def _join_line(self, job: WorkerJob) -> None:
+        self._line.ask(job.label, job.need, job.label, job.expected_s)
+        self._asked[job.label] = job
 
     def _start(self, job: WorkerJob, lease: HeldLease) -> None:
-        jobs = self._waiting[job.need]
-        del jobs[job.label]
-        if not jobs:
-            del self._waiting[job.need]
+        self._dequeue(job)
         template = self._templates.of(job)
         if template is not None and template.is_importing:
             self._hold(Held(job, lease, template, time.monotonic()))
@@ -250,6 +286,7 @@ class Crew:
             worker.stop("cancelled")
         self._cancel_held()
         self._ready += [never_started(label) for jobs in self._waiting.values() for label in jobs]
+        self._ready += [never_started(job.label) for job in self._followers.release_all()]
         self._waiting.clear()
 
     def _cancel_held(self) -> None:

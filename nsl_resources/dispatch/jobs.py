@@ -55,6 +55,8 @@ class WorkerJob:
         preload: installed modules that are imported once for all jobs of a run that name the same; the job is forked
             from the process that did so. `argv` must then be a `ModuleCommand`. Empty: a fresh interpreter.
             On Linux; elsewhere every job gets a fresh interpreter.
+        after: label of a job of the same run. This one waits until that has ended, well or not, and is not repeated.
+        expected_s: how long it is expected to run; None: not known. The ledger starts long ones early.
 
     Raises:
         InputError: `preload` is given for a command that does not run a Python module.
@@ -72,6 +74,8 @@ class WorkerJob:
     preload: tuple[str, ...] = ()
     n_gpus: int = 0
     gpu_memory_mib: int = 0
+    after: str | None = None
+    expected_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.preload:
@@ -127,6 +131,8 @@ class Dispatcher(Protocol):
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """Yields one result each time that a job has ended, in the order in which they end.
 
@@ -136,6 +142,9 @@ class Dispatcher(Protocol):
         `repeat` is asked before `on_result`, unless the run is being stopped: the job that it answers with (of the
         same label, such as one with more memory) joins those that wait, at once. It is "refused" where it can never
         be admitted.
+        `renew` is asked after the caller has taken in that a worker ended well, about the jobs that wait. What it
+        answers replaces those of the same labels, which keep their places in the line, or are "refused". Jobs that a
+        cluster has already been given are not asked about: they keep their needs.
         However the iteration ends, no worker outlives it: close the iterator (`contextlib.closing`) where an
         exception may keep it alive.
         """

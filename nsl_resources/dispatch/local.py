@@ -1,6 +1,6 @@
 """A pool of workers on this host, sharing its memory and cores with every other pool through the ledger."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from nsl_assets.errors import InputError
 from nsl_resources.admission.ledger import Ledger
@@ -37,12 +37,14 @@ class LocalPool:
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`. The jobs are read and checked before the first one starts.
 
         Raises:
             AdmissionError: a job needs more than the whole budget.
-            InputError: two jobs have the same label.
+            InputError: two jobs have the same label; `after` of one does not fit.
         """
         todo = list(jobs)
         require_unique_labels(todo)
@@ -50,7 +52,7 @@ class LocalPool:
             self._check(job)
         remove_scratch_of_the_dead()
         cores = sum(device.cores for device in self._ledger.probe.devices())
-        callbacks = Callbacks(on_result, on_message, should_stop, repeat)
+        callbacks = Callbacks(on_result, on_message, should_stop, repeat, renew)
         line, max_workers = self._ledger.line(), self._max_workers or cores
         return Crew(todo, self._check, line, callbacks, max_workers=max_workers, grace_s=self._grace_s).results()
 

@@ -5,7 +5,7 @@ Ray is imported when the first cluster is used: it is the extra `ray`.
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -62,12 +62,15 @@ class Ray:
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`. Jobs, nodes and the storage folder are checked before the first one starts.
 
         Raises:
             AdmissionError: a job needs more than any node of the cluster has.
-            InputError: two jobs have the same label; there is no cluster at the address; its nodes cannot import nsl.
+            InputError: two jobs have the same label; `after` of one does not fit; there is no cluster at the address;
+                its nodes cannot import nsl.
             StorageError: a node does not see the storage folder.
         """
         todo = list(jobs)
@@ -77,7 +80,7 @@ class Ray:
         cluster = Cluster(self._address, self._gpu_memory_mib)
         cluster.require_room(todo)
         cluster.require_storage(self._storage)
-        callbacks = Callbacks(on_result, on_message, should_stop, repeat)
+        callbacks = Callbacks(on_result, on_message, should_stop, repeat, renew)
         engine = RayEngine(cluster, self._budget, self._max_workers, callbacks.tell_message)
         return ClusterRun(todo, engine, callbacks).results()
 

@@ -51,18 +51,20 @@ class Slurm:
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,
     ) -> Generator[WorkerResult, None, None]:
         """See `Dispatcher.run`. Looks at files every second and asks Slurm every ten.
 
         Raises:
-            InputError: two jobs have the same label.
+            InputError: two jobs have the same label; `after` of one does not fit.
             SlurmError: Slurm refuses the jobs (too large for every node, an option that it does not know).
             StorageError: a node does not see the storage folder. The first task of a run looks for it, and Slurm lets
                 no other begin before that one has ended well.
         """
         todo = list(jobs)
         require_unique_labels(todo)
-        return self._results(todo, Callbacks(on_result, on_message, should_stop, repeat))
+        return self._results(todo, Callbacks(on_result, on_message, should_stop, repeat, renew))
 
     def _results(self, todo: list[WorkerJob], callbacks: Callbacks) -> Generator[WorkerResult, None, None]:
         if not todo:

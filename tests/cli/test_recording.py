@@ -1,6 +1,7 @@
 """What stands in the tables after settings went back and forth, and after a worker was killed behind its work."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from nsl_resources.results import Results
 
 from .small_studies import InThisProcess, platform, run, write
 
+Renew = Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]]
 NUMBERS = "select * exclude (landed_file, recorded_at) from measurement order by all"
 
 
@@ -72,3 +74,33 @@ def test_status_shows_what_failed_why_and_how_often_it_was_tried(
         {"status": "reused", "n": 2},
         {"status": "succeeded", "n": 6},
     ]
+
+
+class AskingWhatIsNew(InThisProcess):
+    """After each worker it asks what those that wait need now."""
+
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(scratch)
+        self.needs_mib: dict[str, list[int]] = {}
+
+    def run(self, jobs: list[WorkerJob], renew: Renew, **_) -> Iterator[WorkerResult]:
+        waiting = {job.label: job for job in jobs}
+        while waiting:
+            label = next(iter(waiting))
+            self.needs_mib.setdefault(label, []).append(waiting[label].memory_mib)
+            yield from super().run([waiting.pop(label)])
+            for job in renew(list(waiting.values())):
+                waiting[job.label] = job
+
+
+def test_what_a_worker_used_is_what_others_of_its_size_ask_for_in_the_same_run(project: Path, storage: Path) -> None:
+    write(project, "one")
+    run("one", project, storage, n_cells=0)
+    study, where = load_project().study("one"), platform(project, storage)
+    asking = AskingWhatIsNew(project.parent)
+    cells = [cell for cell in study.cells() if cell.n_cells == min(study.sizes)]
+    outcomes = list(Measuring("one", study, replace(where, dispatcher=asking)).run(cells))
+    assert len(outcomes) > 1
+    first, *others = asking.needs_mib.values()
+    assert first[0] > 100
+    assert others == [[100]] * len(others)

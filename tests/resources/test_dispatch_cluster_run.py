@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -100,6 +101,29 @@ def test_who_ran_out_of_memory_is_started_again_at_once_and_refused_where_no_nod
                 break
     assert seen == ["out of memory", "out of memory", "succeeded", "refused"]
     assert engine.started == [("endless", 100), ("large", 100), ("large", 200), ("large", 400)]
+
+
+def test_what_a_cluster_was_not_given_yet_takes_over_new_needs_or_is_refused() -> None:
+    engine = BySaying(window=1)
+    needs = {"c": 5_000, "d": 300}
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        return [job(one.label, needs[one.label]) for one in waiting if one.label in needs]
+
+    results = ClusterRun([job("a"), job("b"), job("c"), job("d")], engine, Callbacks(renew=renew)).results()
+    assert {result.label: result.reason for result in results} == {
+        "a": "succeeded", "b": "succeeded", "c": "refused", "d": "succeeded",
+    }  # fmt: skip
+    assert engine.started == [("a", 100), ("b", 100), ("d", 300)]
+
+
+def test_a_cluster_is_given_who_waits_for_a_job_after_that_even_if_it_was_lost() -> None:
+    engine = BySaying()
+    later = replace(job("later"), after="lost")
+    results = list(ClusterRun([later, job("lost")], engine, Callbacks()).results())
+    assert [(result.label, result.reason) for result in results] == [("lost", "lost"), ("later", "succeeded")]
+    stopped = ClusterRun([later, job("lost")], BySaying(), Callbacks(should_stop=lambda: True)).results()
+    assert sorted(result.label for result in stopped if result.reason == "cancelled") == ["later", "lost"]
 
 
 def test_an_engine_gets_no_more_than_it_takes_and_what_waits_is_cancelled_with_the_rest() -> None:

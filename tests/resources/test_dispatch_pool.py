@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,86 @@ def test_a_job_is_repeated_as_its_result_asks(pool: LocalPool, tmp_path: Path) -
     assert (tmp_path / "starts").read_text().split() == ["x", "x"]
     with pytest.raises(InputError, match="'a' is to be repeated by a job labelled 'b'"):
         list(pool.run([shell("a", "true")], repeat=lambda _: shell("b", "true")))
+
+
+def meets(folder: Path, label: str, other: str) -> str:
+    """A line that ends well if the other one has started within ten seconds."""
+    return f"touch {folder}/{label}; for _ in $(seq 500); do [ -e {folder}/{other} ] && exit; sleep 0.02; done; exit 1"
+
+
+def test_what_waits_takes_over_new_needs_once_the_caller_has_taken_in_a_result(pool: LocalPool, tmp_path: Path) -> None:
+    """Each fills the pool. The second starts before the caller knows of the first; then the others ask for less."""
+    jobs = [
+        shell("first", "true", 900),
+        shell("second", "true", 900),
+        *(shell(x, meets(tmp_path, x, y), 900) for x, y in ("ab", "ba")),
+    ]
+    taken_in: list[str] = []
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        assert taken_in
+        return [replace(job, memory_mib=400) for job in waiting]
+
+    for result in pool.run(jobs, renew=renew):
+        assert result.is_success
+        taken_in.append(result.label)
+    assert taken_in[:2] == ["first", "second"] and len(taken_in) == 4
+
+
+def test_who_grows_beyond_the_budget_is_refused_and_holds_up_nobody(ledger: Ledger, pool: LocalPool) -> None:
+    """It has left the line too: nothing is kept for it, and a stranger gets what there is."""
+    needs = {"small": 300, "grows": 5_000}
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        return [replace(job, memory_mib=needs[job.label]) for job in waiting]
+
+    jobs = [shell("first", "true", 1_000), shell("small", "true", 900), shell("grows", "true", 800)]
+    results = by_label(pool.run(jobs, renew=renew))
+    assert {label: result.reason for label, result in results.items()} == {
+        "first": "succeeded", "small": "succeeded", "grows": "refused",
+    }  # fmt: skip
+    assert "grows needs 5,000 MiB" in results["grows"].stderr_tail
+    assert ledger.snapshot().queue == ()
+
+
+def test_only_what_waits_is_renewed_and_only_after_success(pool: LocalPool) -> None:
+    asked: list[list[str]] = []
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        asked.append([job.label for job in waiting])
+        return []
+
+    labels = ["bad", "good", "next", "last"]
+    jobs = [shell(label, "exit 3" if label == "bad" else "true", 900) for label in labels]
+    assert [result.label for result in pool.run(jobs, renew=renew)] == labels
+    assert asked == [["last"]]
+    with pytest.raises(InputError, match=r"do not wait are to be renewed: \['x'\]"):
+        list(pool.run(jobs, renew=lambda _: [shell("x", "true")]))
+
+
+@pytest.mark.parametrize("ending", ["true", "exit 3", "exit 42"])
+def test_who_waits_for_a_job_starts_when_that_has_ended_however(pool: LocalPool, tmp_path: Path, ending: str) -> None:
+    """Also where that ran out of memory and is repeated: then after the last attempt."""
+    first = shell("first", f"echo first >> {tmp_path}/starts; {ending}")
+    again = [replace(first, memory_mib=200)] * (ending == "exit 42")
+    later = shell("later", f"echo later >> {tmp_path}/starts", after="first")
+    results = list(pool.run([later, first], repeat=lambda _: again.pop() if again else None))
+    starts = (tmp_path / "starts").read_text().split()
+    assert starts == ["first"] * (2 if ending == "exit 42" else 1) + ["later"]
+    assert results[-1].is_success
+
+
+def test_who_waits_for_a_job_is_cancelled_with_it(pool: LocalPool) -> None:
+    jobs = [shell("first", "sleep 60"), shell("later", "true", after="first")]
+    results = list(pool.run(jobs, should_stop=lambda: True))
+    assert {result.label: result.reason for result in results} == dict.fromkeys(("first", "later"), "cancelled")
+
+
+@pytest.mark.parametrize("after", ["nobody", "second", "third"])
+def test_who_waits_waits_for_a_job_that_is_there_and_waits_for_none(pool: LocalPool, after: str) -> None:
+    jobs = [shell("first", "true"), shell("second", "true", after=after), shell("third", "true", after="first")]
+    with pytest.raises(InputError, match=f"'second' is to start after '{after}'"):
+        pool.run(jobs)
 
 
 def test_nothing_is_repeated_once_a_run_is_stopped(pool: LocalPool) -> None:

@@ -217,3 +217,31 @@ def test_no_gpu_is_granted_twice_among_processes_that_die_at_random(ledger: Ledg
 
 def test_ledgers_of_different_schemas_lie_in_different_files() -> None:
     assert default_ledger_path().name.startswith(f"nsl-ledger-{storage._SCHEMA_VERSION}-")
+
+
+def test_who_asks_anew_keeps_its_age_and_place(ledger: Ledger) -> None:
+    line = ledger.line()
+    with ledger.acquire(Need(1_000), "somebody else"):
+        line.ask("a", Need(100, 1, 1, 500), "scvi")
+        assert line.poll() == {}
+        (before,) = ledger.snapshot().queue
+        line.ask("a", Need(200, 1, 1, 700), "scvi")
+        assert line.poll() == {}
+        (now,) = ledger.snapshot().queue
+        assert (now.request.need, now.request.id) == (Need(200, 1, 1, 700), before.request.id)
+        assert now.request.since_s == before.request.since_s
+        assert now.request.blocked_since_s is not None
+    assert line.poll()["a"].lease.need == Need(200, 1, 1, 700)
+    line.close()
+
+
+def test_who_withdraws_one_need_keeps_the_others(ledger: Ledger) -> None:
+    line = ledger.line()
+    line.ask("a", Need(100), "a")
+    line.ask("b", Need(1_000), "b")
+    with ledger.acquire(Need(1_000), "somebody else"):
+        assert line.poll() == {}
+        line.withdraw("b")
+        assert [waiting.request.label for waiting in ledger.snapshot().queue] == ["a"]
+    assert list(line.poll(2)) == ["a"]
+    line.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from nsl_resources.admission.policy import check
-from nsl_resources.gpu import AdmissionError, Device, Lease, Need, Reading, Request, decide
+from nsl_resources.gpu import AdmissionError, Ageing, Device, Lease, Need, Reading, Request, decide
 
 HOST = Device("host", "host", total_mib=500_000, headroom_mib=0, budget_mib=500_000, cores=64)
 
@@ -190,3 +190,24 @@ def test_needs_that_mean_nothing_are_refused(numbers: tuple[int, ...]) -> None:
 def test_a_probe_without_a_host_is_refused() -> None:
     with pytest.raises(AdmissionError, match="no device of kind 'host'"):
         decide([], [], [Reading(gpu(0), 0)], 0.0)
+
+
+# ---- expected durations
+
+
+def test_who_will_run_long_ranks_as_if_it_had_waited_that_long() -> None:
+    """An hour of work against an hour of waiting, less a little; without an expected duration nothing changes."""
+    waited = wants(1, on_gpu(15_000), since_s=0.0)
+    for expected_s, first in ((3_700.0, 2), (3_500.0, 1), (None, 1)):
+        new = wants(2, on_gpu(15_000), since_s=3_600.0, expected_s=expected_s)
+        decision = decide([waited, new], [held(60_000, "GPU-0")], idle(gpu(0)), now_s=3_600.0)
+        assert set(decision.grants) == {first}
+
+
+def test_nobody_is_passed_for_longer_than_the_longest_head_start() -> None:
+    """However long the others will run, who has waited two hours more than they have is served before them."""
+    longest_s = Ageing().longest_head_start_s
+    waited = wants(1, on_gpu(15_000), since_s=0.0)
+    for_days = [wants(n, on_gpu(15_000), since_s=longest_s + 10.0, expected_s=1e6) for n in (2, 3)]
+    decision = decide([waited, *for_days], [held(60_000, "GPU-0")], idle(gpu(0)), now_s=longest_s + 10.0)
+    assert set(decision.grants) == {1}

@@ -5,10 +5,27 @@ from pathlib import Path
 import pytest
 
 from nsl_resources.admission.prediction import predicted_mib
-from nsl_resources.gpu import GPU, HOST, Device, Need, Peak, PeakRecords, WorkerKind, after_out_of_memory
+from nsl_resources.gpu import (
+    GPU,
+    HOST,
+    Candidate,
+    Device,
+    Need,
+    Peak,
+    PeakRecords,
+    WorkerKind,
+    after_out_of_memory,
+    pilots,
+)
 
 KIND = WorkerKind("scvi", "{}", n_genes=2_000, batch_size=512, device="gpu")
 DEVICES = (Device(HOST, "host", 12_000, 2_000, 10_000, 4), Device(GPU, "GPU-0", 8_500, 500, 8_000, 0))
+
+
+def test_of_each_kind_larger_ones_wait_for_the_first_of_the_smallest() -> None:
+    todo = [("a3", "a", 3), ("b2", "b", 2), ("a1", "a", 1), ("a1 too", "a", 1), ("b2 too", "b", 2)]
+    assert pilots(Candidate(name, kind, size) for name, kind, size in todo) == {"a3": "a1"}
+    assert pilots([]) == {}
 
 
 def test_without_a_record_the_formula_stands() -> None:

@@ -2,14 +2,15 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nsl_assets import jobs
 from nsl_assets.errors import InputError
-from nsl_assets.jobs import PROBING_MIB, JobMaker, run_repeating
+from nsl_assets.jobs import PROBING_MIB, CellJob, JobMaker, run_repeating
 from nsl_assets.models import estimate_cost
 from nsl_assets.study import GridCell, Machine, parse_project
 from nsl_resources.dispatch import LocalPool, Message, Report, WorkerJob, WorkerResult
@@ -49,6 +50,41 @@ def test_a_worker_is_predicted_by_what_those_before_it_used(monkeypatch: pytest.
     made.remember(CELL, 2_000, ended("x", peak_mib=900.0), {"peak_device_memory_mib": 4_000.0})
     assert need_of(made) == Need(900, 1, 1, 4_000 + jobs.CUDA_CONTEXT_MIB)
     assert need_of(made, n_genes=3_000) == Need(1_000 + PROBING_MIB, 1, 1, 3_000)
+
+
+def grid_job(made: JobMaker, n_cells: int, seed: int = 1) -> CellJob:
+    cell = CELL.model_copy(update={"n_cells": n_cells, "seed": seed})
+    need = made.need("model", estimate_cost(made.study.models["model"], n_cells, 2_000), 2_000)
+    job = WorkerJob(cell.label, ["true"], need.memory_mib, n_gpus=need.n_gpus, gpu_memory_mib=need.gpu_memory_mib)
+    return CellJob(job, cell, 2_000)
+
+
+def test_what_waits_is_renewed_once_one_of_its_kind_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the memory of that, and a tenth more at another size: this formula says the same of all sizes."""
+    made = maker(monkeypatch, tmp_path, gpu(80_000))
+    waiting = [grid_job(made, 500), grid_job(made, 500, seed=2)]
+    assert made.renewed(waiting) == []
+    made.remember(CELL, 2_000, ended("x", peak_mib=900.0), {"peak_device_memory_mib": 4_000.0})
+    renewed = made.renewed(waiting)
+    assert [job.label for job in renewed] == [one.job.label for one in waiting]
+    assert {job.need for job in renewed} == {Need(900, 1, 1, 4_000 + jobs.CUDA_CONTEXT_MIB)}
+
+
+def test_of_a_kind_not_measured_on_gpus_the_smallest_go_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = maker(monkeypatch, tmp_path, gpu(80_000))
+    todo = [grid_job(made, n_cells, seed) for n_cells in (9_000, 500) for seed in (1, 2)]
+    pilot = todo[2].job.label
+    assert [job.after for job in made.piloted(todo)] == [pilot, pilot, None, None]
+    made.remember(CELL, 2_000, ended("x", peak_mib=900.0), {"peak_device_memory_mib": 4_000.0})
+    assert [job.after for job in made.piloted(todo)] == [None] * 4
+
+
+def test_without_gpus_nobody_waits_for_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = maker(monkeypatch, tmp_path)
+    todo = [grid_job(made, n_cells) for n_cells in (9_000, 500)]
+    assert [job.after for job in made.piloted(todo)] == [None, None]
 
 
 # ---- refusals
@@ -114,7 +150,7 @@ class ByReservation:
         self.said = Report({"out_of_memory": error, "peak_device_memory_mib": peak_device_mib})
         self.started: list[WorkerJob] = []
 
-    def run(self, jobs, on_message=None, repeat=None):  # type: ignore[no-untyped-def]
+    def run(self, jobs, on_message=None, repeat=None, **_):  # type: ignore[no-untyped-def]
         waiting = deque(jobs)
         while waiting:
             job = waiting.popleft()
@@ -188,6 +224,47 @@ def test_it_is_repeated_so_many_times_and_no_more() -> None:
     *_, (result, _) = run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 2)
     assert result.reason == "out of memory"
     assert len(pool.started) == 3
+
+
+def test_who_ran_out_of_memory_is_not_renewed_and_who_is_renewed_is_repeated_with_more_than_that() -> None:
+    """A prediction from those that ended well must not take back what the others turned out to need."""
+    asked: list[list[str]] = []
+
+    class RenewsOnce(ByReservation):
+        def run(self, jobs, on_message=None, repeat=None, renew=None):  # type: ignore[no-untyped-def]
+            a, b = jobs
+            again = repeat(self._end(a, on_message))
+            (b,) = renew([b, again])
+            for job in (again, b):
+                self.started.append(job)
+                yield self._end(job, on_message)
+            yield from super().run([repeat(self._end(b, on_message))], on_message, repeat)
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        asked.append([job.label for job in waiting])
+        return [replace(job, memory_mib=400) for job in waiting]
+
+    pool, todo = RenewsOnce({"a": 450, "b": 600}), {x: WorkerJob(x, ["true"], 300) for x in "ab"}
+    list(run_repeating(pool, todo, DEVICES, lambda _label, _message: None, 5, renew=renew))
+    assert asked == [["b"]]
+    assert [(job.label, job.memory_mib) for job in pool.started] == [("a", 450), ("b", 400), ("b", 600)]
+
+
+def test_a_prediction_beyond_the_host_asks_for_all_of_it(tmp_path: Path) -> None:
+    """What could be admitted before is not refused because a prediction for it has grown."""
+    node, asked_mib = NodeOf(), []
+
+    def renew(waiting: Sequence[WorkerJob]) -> list[WorkerJob]:
+        asked_mib.extend(job.memory_mib for job in waiting)
+        return [replace(job, memory_mib=5_000) for job in waiting]
+
+    todo = {label: WorkerJob(label, ["true"], 900) for label in "abc"}
+    running = run_repeating(
+        LocalPool(Ledger(node, tmp_path / "ledger.sqlite")), todo, node.devices(), lambda _label, _message: None, 5,
+        renew=renew,
+    )  # fmt: skip
+    assert [result.reason for result, _ in running] == ["succeeded"] * 3
+    assert (asked_mib, todo["c"].memory_mib) == ([900], 1_000)
 
 
 def test_a_real_worker_is_repeated_while_others_run(tmp_path: Path) -> None:

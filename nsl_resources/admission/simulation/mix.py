@@ -31,6 +31,7 @@ class Faults:
         formula_sd_factor: e to the standard deviation of the logarithm of that ratio over models.
         size_sd_factor: likewise, over the training sizes of a model.
         replicate_sd_factor: likewise, of the peaks of replicates.
+        seconds_sd_factor: likewise, of the expected over the true time, over models.
         crash_fraction: attempts that are killed at a random moment, without giving back their lease.
         foreign: programs of others on each GPU: mean times off and on (s), least and most memory (MiB).
     """
@@ -39,6 +40,7 @@ class Faults:
     formula_sd_factor: float
     size_sd_factor: float
     replicate_sd_factor: float
+    seconds_sd_factor: float
     crash_fraction: float
     foreign: Mapping[str, float]
 
@@ -53,8 +55,8 @@ class Mix:
     workers: tuple[Mapping[str, Any], ...]
 
 
-_Spec = tuple[Mapping[str, Any], Mapping[str, Any], float]
-"""A kind of workers, one of its sizes, and by what factor the formula errs for it."""
+_Spec = tuple[Mapping[str, Any], Mapping[str, Any], float, float]
+"""A kind of workers, one of its sizes, and by what factors the formulas of memory and time err for it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Worker:
         model, n_cells: what it trains. Workers that agree in both are replicates.
         arrives_s: when it is asked for.
         seconds: how long it runs alone.
+        expected_s: what a formula says of that.
         memory_mib, cores: of the host.
         n_gpus: GPUs that it needs.
         peak_mib: the most that it uses of each GPU.
@@ -80,6 +83,7 @@ class Worker:
     n_cells: int
     arrives_s: float
     seconds: float
+    expected_s: float
     memory_mib: int
     cores: int
     n_gpus: int
@@ -121,10 +125,12 @@ def draw(mix: Mix, seed: int, keep_every: int = 1) -> list[Worker]:
     chance = random.Random(seed)
     later_s = [chance.uniform(0, mix.arrivals["last_s"]) for _ in range(int(mix.arrivals["n_later"]))]
     rows: list[tuple[float, list[_Spec]]] = []
+    of_time = random.Random(f"{seed} seconds")
     for kind in mix.workers:
         of_model = _lognormal(chance, mix.faults.formula_sd_factor)
         errors = [of_model * _lognormal(chance, mix.faults.size_sd_factor) for _ in kind["sizes"]]
-        sizes = [(kind, size, error) for size, error in zip(kind["sizes"], errors, strict=True)][::-1]
+        of_seconds = _lognormal(of_time, mix.faults.seconds_sd_factor)
+        sizes = [(kind, size, error, of_seconds) for size, error in zip(kind["sizes"], errors, strict=True)][::-1]
         n_seeds = int(mix.arrivals["seeds_a_row"])
         for first in range(0, kind["n_replicates"], n_seeds * keep_every):
             n_replicates = min(n_seeds, kind["n_replicates"] - first)
@@ -139,7 +145,7 @@ def draw(mix: Mix, seed: int, keep_every: int = 1) -> list[Worker]:
 
 def _worker(number: int, at_s: float, spec: _Spec, mix: Mix, chance: random.Random) -> Worker:
     faults, largest_mib = mix.faults, 0.95 * mix.node.gpu_memory_mib
-    kind, size, error = spec
+    kind, size, error, of_seconds = spec
     gpu_mib = size["gpu_memory_mib"]
     return Worker(
         number=number,
@@ -147,6 +153,7 @@ def _worker(number: int, at_s: float, spec: _Spec, mix: Mix, chance: random.Rand
         n_cells=size["n_cells"],
         arrives_s=at_s,
         seconds=size["seconds"] * chance.uniform(0.8, 1.2),
+        expected_s=size["seconds"] * of_seconds,
         memory_mib=size["memory_mib"],
         cores=kind["cores"],
         n_gpus=kind["n_gpus"],

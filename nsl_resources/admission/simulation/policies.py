@@ -27,6 +27,10 @@ class Policy(Protocol):
         """A worker is asked for."""
         ...
 
+    def renew(self, number: int, need: Need) -> None:
+        """A request that still waits asks for something else from now on."""
+        ...
+
     def admit(self, leases: Sequence[Lease], probe: SimulatedNode, now_s: float) -> Grants:
         """Who starts now, and on which GPUs; those that start have left the line."""
         ...
@@ -44,6 +48,12 @@ class LedgerPolicy:
     def join(self, request: Request) -> None:
         """See `Policy.join`."""
         self._waiting[request.need][request.id] = request
+
+    def renew(self, number: int, need: Need) -> None:
+        """See `Policy.renew`. It keeps its age."""
+        request = next(same[number] for same in self._waiting.values() if number in same)
+        self._take(request)
+        self.join(replace(request, need=need))
 
     def admit(self, leases: Sequence[Lease], probe: SimulatedNode, now_s: float) -> Grants:
         """See `Policy.admit`. Polls until nothing more is granted."""
@@ -86,6 +96,9 @@ class _Queue:
 
     def join(self, request: Request) -> None:
         self._waiting[request.id] = request
+
+    def renew(self, number: int, need: Need) -> None:
+        self._waiting[number] = replace(self._waiting[number], need=need)
 
     def admit(self, leases: Sequence[Lease], probe: SimulatedNode, now_s: float) -> Grants:  # noqa: ARG002
         host = room(Reading(probe.host, 0), leases)

@@ -7,11 +7,12 @@ is granted is checked each time: never more than the budgets, never more than is
 import heapq
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from nsl_resources.admission.needs import GPU, Device, Lease, Need, Request
+from nsl_resources.admission.pilots import Candidate, pilots
 from nsl_resources.admission.policy import check
 from nsl_resources.admission.prediction import Peak, after_out_of_memory, predicted_mib
 from nsl_resources.admission.simulation.mix import Foreign, Mix, Worker, draw_foreign
@@ -21,6 +22,8 @@ from nsl_resources.admission.simulation.policies import Grants, Policy, lease_of
 _FIRST_USE: Final = 0.9  # of the peak, from the start of training on; the last tenth comes later
 ROW: Final = 60
 """Workers of a model that stand in line at a time: two rows of its grid, which Dagster runs one after the other."""
+_TAKES_IN_S: Final = 1.0
+"""A caller takes in a result after what ended has made room for others: see `dispatch.crew`."""
 Ending = Literal["done", "crash", "out of memory"]
 
 
@@ -49,6 +52,24 @@ class Attempt:
         """Counts what it did until now."""
         self.worked_s += self.speed * (now_s - self.updated_s)
         self.updated_s = now_s
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A worker in line. `is_grown`: it ran out of memory, and asks for more than is predicted."""
+
+    worker: Worker
+    need: Need
+    is_first: bool
+    is_grown: bool = False
+
+
+@dataclass(frozen=True)
+class _Piloted:
+    """Workers of a model that wait until the worker `pilot` has ended."""
+
+    pilot: str
+    followers: Sequence[Worker]
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,8 @@ class Simulation:
         self._ids = itertools.count(1)
         self._events: list[tuple[float, int, str, object]] = []
         self._order = itertools.count()
-        self._asked: dict[int, tuple[Worker, Need, bool]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._piloted: dict[str, _Piloted] = {}
         self._backlog: dict[str, deque[Worker]] = defaultdict(deque)
         self._n_in_line: dict[str, int] = defaultdict(int)
         self._running: dict[int, Attempt] = {}
@@ -125,7 +147,7 @@ class Simulation:
             is_news = False
             while self._events and self._events[0][0] <= now_s:
                 is_news |= self._happens(*heapq.heappop(self._events)[2:], now_s)
-            if is_news:
+            if self._line_up(now_s) or is_news:
                 self._admit(now_s)
         self._reap()
         left = tuple(self._leases.values())
@@ -139,8 +161,7 @@ class Simulation:
     def _happens(self, kind: str, what: object, now_s: float) -> bool:
         """Whether somebody may start now who could not before."""
         if isinstance(what, Worker):
-            self._backlog[what.model].append(what)
-            return self._next_of(what.model, now_s)
+            return self._follow_up(what, now_s) if kind == "known" else self._arrives(what)
         if kind == "milestone":
             assert isinstance(what, tuple)
             attempt, version = what
@@ -160,21 +181,69 @@ class Simulation:
             mib = min(predicted_mib(mib, self._peaks[worker.model], GPU), largest_mib)
         return Need(worker.memory_mib, worker.cores, worker.n_gpus, mib)
 
-    def _next_of(self, model: str, now_s: float) -> bool:
-        """Puts the next workers of a model into line, with what is known by now."""
-        is_news = False
-        while self._backlog[model] and self._n_in_line[model] < ROW:
-            worker = self._backlog[model].popleft()
-            is_news = self._ask(worker, self._predicted(worker), now_s, is_first=True)
-        return is_news
+    def _line_up(self, now_s: float) -> bool:
+        """Puts the next workers of each model into line, with what is known by now. Whether there were any."""
+        n_before = len(self._asked)
+        for model, backlog in self._backlog.items():
+            n_next = min(ROW - self._n_in_line[model], len(backlog))
+            if model not in self._piloted and n_next > 0:
+                self._ask_first([backlog.popleft() for _ in range(n_next)], now_s)
+        return len(self._asked) > n_before
 
-    def _ask(self, worker: Worker, need: Need, now_s: float, *, is_first: bool) -> bool:
-        check(need, self.node.devices(), str(worker.number))
-        number = next(self._ids)
-        self._asked[number] = (worker, need, is_first)
-        self._n_in_line[worker.model] += 1
-        self._policy.join(Request(number, "waiter", need, now_s, slots=1_000_000))
+    def _ask_first(self, workers: Sequence[Worker], now_s: float) -> None:
+        """Those that wait for a pilot follow later."""
+        waits_for = pilots(
+            Candidate(str(worker.number), worker.model, worker.n_cells)
+            for worker in workers
+            if self._is_learning and worker.n_gpus and not self._peaks[worker.model]
+        )
+        for worker in workers:
+            if str(worker.number) not in waits_for:
+                self._ask(_Asked(worker, self._predicted(worker), is_first=True), now_s)
+        for pilot in set(waits_for.values()):
+            followers = [worker for worker in workers if waits_for.get(str(worker.number)) == pilot]
+            self._piloted[followers[0].model] = _Piloted(pilot, followers)
+
+    def _arrives(self, worker: Worker) -> bool:
+        self._backlog[worker.model].append(worker)
+        return False
+
+    def _follow_up(self, ended: Worker, now_s: float) -> bool:
+        """It is known that a worker is done or failed: others follow it, and what waits takes over what is known."""
+        self._release_followers(ended, now_s)
+        if self._is_learning:
+            self._renew(ended.model)
         return True
+
+    def _release_followers(self, pilot: Worker, now_s: float) -> None:
+        piloted = self._piloted.get(pilot.model)
+        if piloted is not None and piloted.pilot == str(pilot.number):
+            for worker in self._piloted.pop(pilot.model).followers:
+                self._ask(_Asked(worker, self._predicted(worker), is_first=True), now_s)
+
+    def _renew(self, model: str) -> None:
+        """What waits takes over what is known now, except who asks for more because it ran out of memory."""
+        needs: dict[int, Need] = {}
+        for number, asked in self._asked.items():
+            worker = asked.worker
+            if worker.model == model and not asked.is_grown:
+                if worker.n_cells not in needs:
+                    needs[worker.n_cells] = self._predicted(worker)
+                self._ask_anew(number, asked, needs[worker.n_cells])
+
+    def _ask_anew(self, number: int, asked: _Asked, need: Need) -> None:
+        if need != asked.need:
+            self._asked[number] = replace(asked, need=need)
+            self._policy.renew(number, need)
+
+    def _ask(self, asked: _Asked, now_s: float) -> None:
+        check(asked.need, self.node.devices(), str(asked.worker.number))
+        number = next(self._ids)
+        self._asked[number] = asked
+        self._n_in_line[asked.worker.model] += 1
+        self._policy.join(
+            Request(number, "waiter", asked.need, now_s, slots=1_000_000, expected_s=asked.worker.expected_s)
+        )
 
     def _admit(self, now_s: float) -> None:
         self._n_decisions += 1
@@ -184,8 +253,7 @@ class Simulation:
             self._check_grants(grants)
         for number, gpus in grants.items():
             self._start(number, gpus, now_s)
-        n_new = sum(self._next_of(model, now_s) for model in self._backlog)
-        if n_new:
+        if self._line_up(now_s):
             self._plan(now_s, "poll", None)
         if self._policy.poll_every_s is not None and self._asked:
             self._poll_again(now_s + self._policy.poll_every_s)
@@ -200,7 +268,7 @@ class Simulation:
 
     def _check_grants(self, grants: Grants) -> None:
         """An independent sum: reserved or used, whichever is more, and programs of others."""
-        new = [(number, self._asked[number][1], gpus) for number, gpus in grants.items()]
+        new = [(number, self._asked[number].need, gpus) for number, gpus in grants.items()]
         needs = [attempt.lease.need for attempt in self._running.values()] + [need for _, need, _ in new]
         host = self.node.host
         if sum(n.memory_mib for n in needs) > host.budget_mib or sum(n.cores for n in needs) > host.cores:
@@ -221,11 +289,13 @@ class Simulation:
     # ---- working
 
     def _start(self, number: int, gpus: tuple[str, ...], now_s: float) -> None:
-        worker, need, is_first = self._asked.pop(number)
+        asked = self._asked.pop(number)
+        worker = asked.worker
         self._n_in_line[worker.model] -= 1
-        attempt = Attempt(worker, lease_of(Request(number, "waiter", need, now_s), gpus), now_s, is_first=is_first)
+        lease = lease_of(Request(number, "waiter", asked.need, now_s), gpus)
+        attempt = Attempt(worker, lease, now_s, is_first=asked.is_first)
         attempt.updated_s = now_s
-        attempt.milestones = sorted(_milestones(worker, is_first=is_first), reverse=True)
+        attempt.milestones = sorted(_milestones(worker, is_first=asked.is_first), reverse=True)
         self._running[number] = attempt
         self._leases[number] = attempt.lease
         self._started_s.setdefault(worker.number, now_s)
@@ -297,10 +367,12 @@ class Simulation:
             self._n_left -= 1
             if worker.n_gpus:
                 self._peaks[worker.model].append(Peak(worker.formula_mib, worker.peak_mib))
+                self._plan(now_s + _TAKES_IN_S, "known", worker)
         elif ending == "crash":
-            self._ask(worker, attempt.lease.need, now_s, is_first=False)
+            self._plan(now_s + _TAKES_IN_S, "known", worker)
+            self._ask(_Asked(worker, attempt.lease.need, is_first=False), now_s)
         else:
-            self._ask(worker, self._grown(attempt), now_s, is_first=attempt.is_first)
+            self._ask(_Asked(worker, self._grown(attempt), attempt.is_first, is_grown=True), now_s)
         return True
 
     def _grown(self, attempt: Attempt) -> Need:
