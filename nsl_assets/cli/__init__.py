@@ -1,6 +1,9 @@
 """The `nsl` command. Results on stdout, progress on stderr."""
 
+import signal
 import sys
+import threading
+from types import FrameType
 
 import click
 
@@ -13,6 +16,7 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the command line. A mistake of the user is one message, without a traceback unless `--debug`."""
+    _stay_stoppable()
     try:
         nsl(standalone_mode=False)
     except SystemExit as stop:
@@ -30,6 +34,21 @@ def main() -> int:
         show_error(f"unexpected {type(error).__name__}: {error}\nWhat was measured is stored. --debug shows more.")
         return 1
     return 0
+
+
+def _stay_stoppable() -> None:
+    """Where SIGINT is ignored, as in the background of a shell, SIGTERM still ends the command.
+
+    Dagster gives SIGTERM what SIGINT has, again after each execution: it would be ignored too.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end_unless_interrupt)
+
+
+def _end_unless_interrupt(number: int, _frame: FrameType | None) -> None:
+    if number != signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _ended_by_click(error: click.ClickException | click.exceptions.Exit | click.Abort) -> int:

@@ -1,6 +1,8 @@
 """The `nsl` command as a user meets it: what it prints, its exit codes, and what bad input gets."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -270,3 +272,23 @@ def test_usage_mistakes_exit_with_2(nsl: Nsl, small_h5ad: Path):
     assert nsl("run", "--h5ad", small_h5ad)[0] == 2
     assert nsl("run", "quickstart", "--levels", 3)[0] == 2
     assert nsl("rum")[0] == 2
+
+
+def test_in_the_background_of_a_shell_a_command_can_still_be_ended():
+    code = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from dagster._utils.interrupts import capture_interrupts
+from nsl_assets.cli import main
+sys.argv = ["nsl", "--help"]
+main()
+with capture_interrupts():
+    pass
+os.kill(os.getpid(), signal.SIGINT)
+print("not interrupted")
+os.kill(os.getpid(), signal.SIGTERM)
+print("not ended")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "not interrupted" in done.stdout
+    assert "not ended" not in done.stdout and "KeyboardInterrupt" in done.stderr

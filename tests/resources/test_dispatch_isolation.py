@@ -165,6 +165,7 @@ DISPATCHER = """
 import signal
 import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Dagster gives it what SIGINT has, also in the process of the tests
 from pathlib import Path
 from nsl_resources.dispatch import LocalPool, WorkerJob
 from nsl_resources.gpu import HostBudget, HostProbe, Ledger
