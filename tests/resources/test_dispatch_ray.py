@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -341,7 +341,11 @@ class OnGpus:
         on_message: Callable[[str, Message], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         repeat: Callable[[WorkerResult], WorkerJob | None] | None = None,
+        *,
+        renew: Callable[[Sequence[WorkerJob]], Iterable[WorkerJob]] | None = None,  # noqa: ARG002
     ) -> Generator[WorkerResult, None, None]:
+        """Without `renew`: the study would take its jobs off the GPUs again."""
+
         def hear(label: str, message: Message) -> None:
             self.warnings += [message.text] if isinstance(message, Log) else []
             if on_message is not None:
