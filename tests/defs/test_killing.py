@@ -137,7 +137,7 @@ def prepared(study: str, storage: Path) -> Platform:
     loaded = load_project()
     platform = Platform(Artifacts(storage), Results(storage), LocalPool(), loaded.machine)
     prepare_data(loaded.study(study), "simulated", platform)
-    for level in loaded.study(study).levels:
+    for level in loaded.study(study).levels_of("simulated"):
         prepare_noised(loaded.study(study), "simulated", level, 0, platform)
     return platform
 
