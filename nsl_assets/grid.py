@@ -381,7 +381,7 @@ class Measuring:
     ) -> MeasurementRow:
         digest = model.measurement[estimator]
         record = self._record(digest)
-        estimate, depth, fit = record["estimate"], record["depth"], record["fit"]
+        depth, fit = record["depth"], record["fit"]
         shared = record.get("leakage", {})  # not counted by versions that stored measurements before
         total_factor = _total_umi_factor(self.study.tasks[cell.task], self.platform.storage)
         return MeasurementRow(
@@ -394,26 +394,15 @@ class Measuring:
             is_trained=model is hashes.trained,
             estimator=estimator,
             is_headline=estimator == self.study.probing.headline,
-            mi_bits=estimate["value_bits"],
-            low_bits=estimate["low_bits"],
-            high_bits=estimate["high_bits"],
-            floor_bits=estimate["floor_bits"],
-            ceiling_bits=estimate["ceiling_bits"],
             umis_per_cell=depth["umis_per_cell"],
-            n_probe_cells=depth["n_cells"],
-            n_nonempty_probe_cells=depth["n_nonempty_cells"],
-            n_pairs=estimate["n_pairs"],
             n_train_cells=fit["n_train_cells"],
             n_nonempty_train_cells=fit.get("n_nonempty_train_cells"),
             n_validation_cells=fit.get("n_validation_cells"),
-            gap_bits=estimate["diagnostics"].get("gap_bits"),
-            truth_bits=depth["truth_bits"],
             total_umis_per_cell=None if total_factor is None else depth["umis_per_cell"] * total_factor,
             n_shared_cells=shared.get("n_shared_cells"),
             n_shared_groups=shared.get("n_shared_groups"),
             n_shared_partners=shared.get("n_shared_partners"),
-            flags=estimate["flags"],
-            diagnostics=estimate["diagnostics"],
+            **_estimated(record),
             data_hash=hashes.data,
             noised_hash=hashes.noised,
             model_hash=model.model,
@@ -426,7 +415,6 @@ class Measuring:
     def _crossed_row(self, cell: GridCell, hashes: CellHashes, crossed: CrossedHashes) -> CrossNoiseMeasurementRow:
         ((estimator, digest),) = crossed.measurement.items()
         record = self._record(digest)
-        estimate, depth = record["estimate"], record["depth"]
         return CrossNoiseMeasurementRow(
             study=self.name,
             task=cell.task,
@@ -436,22 +424,11 @@ class Measuring:
             probe_level=crossed.level,
             seed=cell.seed,
             estimator=estimator,
-            mi_bits=estimate["value_bits"],
-            low_bits=estimate["low_bits"],
-            high_bits=estimate["high_bits"],
-            floor_bits=estimate["floor_bits"],
-            ceiling_bits=estimate["ceiling_bits"],
             train_umis_per_cell=record["train_depth"]["umis_per_cell"],
-            probe_umis_per_cell=depth["umis_per_cell"],
-            n_probe_cells=depth["n_cells"],
-            n_nonempty_probe_cells=depth["n_nonempty_cells"],
-            n_pairs=estimate["n_pairs"],
+            probe_umis_per_cell=record["depth"]["umis_per_cell"],
             n_train_cells=record["fit"]["n_train_cells"],
-            gap_bits=estimate["diagnostics"].get("gap_bits"),
-            truth_bits=depth["truth_bits"],
             **record["leakage"],
-            flags=estimate["flags"],
-            diagnostics=estimate["diagnostics"],
+            **_estimated(record),
             data_hash=hashes.data,
             train_noised_hash=hashes.noised,
             probe_noised_hash=crossed.noised,
@@ -498,6 +475,21 @@ class Measuring:
             dagster_run_id=self.dagster_run_id,
             finished_at=datetime.now(UTC),
         )
+
+
+def _estimated(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stored measurement says of its estimate and probe cells, by column of the results."""
+    estimate, depth = record["estimate"], record["depth"]
+    return {
+        "mi_bits": estimate["value_bits"],
+        **{name: estimate[name] for name in ("low_bits", "high_bits", "floor_bits", "ceiling_bits", "n_pairs")},
+        "n_probe_cells": depth["n_cells"],
+        "n_nonempty_probe_cells": depth["n_nonempty_cells"],
+        "gap_bits": estimate["diagnostics"].get("gap_bits"),
+        "truth_bits": depth["truth_bits"],
+        "flags": estimate["flags"],
+        "diagnostics": estimate["diagnostics"],
+    }
 
 
 class _Publisher:
